@@ -1,0 +1,40 @@
+# `make help` lists the targets. No target deletes what it did not make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.leukemia-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## Create .venv and install the package under exact tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: no '$(PYTHON)': install Python 3.11 to 3.13, or name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+train: $(STAMP) ## Train ResNet18: on LEUKEMIA_DATA where set, else on painted smears
+	@if [ -n "$$LEUKEMIA_DATA" ]; then \
+	  $(BIN)/python -m leukemia.train model=resnet18 $(ARGS); \
+	else \
+	  echo "LEUKEMIA_DATA is unset: training on painted smears."; \
+	  $(BIN)/python -m leukemia.train data=synthetic model=resnet18 model.backbone.weights=null $(ARGS); \
+	fi
+
+test: $(STAMP) lint ## What CI runs: lint, types and all tests but the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

@@ -1,0 +1,120 @@
+"""What the verbs share: Hydra's start, and a user's mistake in one line."""
+
+import difflib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from leukemia.errors import UserError
+
+# Beside the package in a checkout, inside it in a wheel.
+_HERE = Path(__file__).resolve().parent
+CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
+
+
+def _run_dir(resume: str | None, model: str) -> str:
+    return resume or f"runs/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{model}"
+
+
+def run_verb(task: Callable[[DictConfig], None], config_name: str) -> None:
+    """Run a verb under Hydra; a user's mistake ends it with one line and status 2."""
+    # Hydra then raises what it would otherwise print in several lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+            _reporting(task)
+        )()
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(_one_line(error, config_name))
+    except UserError as error:
+        fail(str(error))
+
+
+def _reporting(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    # Hydra writes lines of its own about any exception of a job, but not about SystemExit.
+    def reporting(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except (UserError, OmegaConfBaseException) as error:
+            drop_if_empty()
+            fail(str(error).splitlines()[0])
+        except KeyboardInterrupt:
+            where = Path(output_dir())
+            fail(f"interrupted: go on with resume={where}", status=130)
+
+    return reporting
+
+
+def output_dir() -> str:
+    """Return the directory that Hydra chose for this job."""
+    return str(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir)
+
+
+def is_multirun() -> bool:
+    """Whether this job is one of several."""
+    return bool(hydra.core.hydra_config.HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN)
+
+
+def overrides() -> list[str]:
+    """Return the overrides of this job, as typed."""
+    return list(hydra.core.hydra_config.HydraConfig.get().overrides.task)
+
+
+def drop_if_empty() -> None:
+    """Remove the output directory that Hydra made, where the job wrote nothing into it."""
+    folder = Path(output_dir())
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def fail(line: str, status: int = 2) -> None:
+    """Print one line to stderr and leave."""
+    print(f"leukemia: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _one_line(error: Exception, config_name: str) -> str:
+    text = " ".join(str(error).split())
+    if cause := error.__cause__:
+        text += " " + " ".join(str(cause).split())
+    text = re.sub(r"\s*Set the environment variable.*", "", text)
+    text = re.sub(r"\s*full_key: .*", "", text)
+    text = re.sub(r" To append to your config use \S+", "", text)
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key is None:
+        return text
+    known = _keys(config_name)
+    tail = key.group(1).split(".")[-1]
+    close = [name for name in known if name.split(".")[-1] == tail] or difflib.get_close_matches(
+        key.group(1), known, n=3
+    )
+    text = f"Could not override '{key.group(1)}': there is no such setting."
+    if close:
+        text += f" Did you mean {', '.join(close[:3])}?"
+    return text + " `--cfg job` prints all settings."
+
+
+def _keys(config_name: str) -> list[str]:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg: Any = OmegaConf.to_container(hydra.compose(config_name), resolve=False)
+
+    def walk(node: Any, prefix: str) -> list[str]:
+        if not isinstance(node, dict):
+            return [prefix]
+        return [
+            key
+            for name, value in node.items()
+            for key in walk(value, f"{prefix}.{name}".strip("."))
+        ]
+
+    return walk(cfg, "")

@@ -1,0 +1,188 @@
+"""Augmentation of training images; the only module that knows albumentations."""
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+# It would otherwise look for updates online at import.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.errors import UserError
+
+PROBABILITIES = (
+    "hflip",
+    "vflip",
+    "quarter_turns",
+    "rotation_p",
+    "blur_p",
+    "jitter_p",
+    "grey_p",
+)
+BORDERS = {"black": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
+
+
+@dataclass(frozen=True)
+class AugmentSpec:
+    """What may happen to a training image; all off by default.
+
+    Args:
+        hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        quarter_turns: probability of a turn by 0, 90, 180 or 270 degrees.
+        rotation: largest angle, degrees.
+        rotation_p: probability of rotation and zoom.
+        blur_p: probability of a Gaussian blur.
+        blur_kernel: its side, pixels, odd.
+        blur_sigma: its lowest and highest standard deviation, pixels.
+        brightness: largest relative change.
+        contrast: largest relative change.
+        saturation: largest relative change.
+        hue: largest shift, as a share of the colour circle, at most 0.5.
+        jitter_p: probability of the four changes of colour.
+        scale: largest relative zoom.
+        hed: largest relative change of each stain (haematoxylin, eosin).
+        grey_p: probability of grey.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    hflip: float = 0.0
+    vflip: float = 0.0
+    quarter_turns: float = 0.0
+    rotation: float = 0.0
+    rotation_p: float = 0.5
+    blur_p: float = 0.0
+    blur_kernel: int = 3
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    jitter_p: float = 0.0
+    scale: float = 0.0
+    hed: float = 0.0
+    grey_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be drawn."""
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(v, bool) or not isinstance(v, int | float) for v in numbers):
+                raise UserError(f"Expected augment.spec.{name} to be a number, but got {value!r}.")
+            top = 1.0 if name in PROBABILITIES else 0.5 if name == "hue" else math.inf
+            if any(not 0 <= v <= top for v in numbers):
+                raise UserError(
+                    f"Expected augment.spec.{name} to be from 0 to {top:g}, but got {value!r}."
+                )
+        if self.blur_kernel % 2 != 1:
+            raise UserError(
+                f"Expected augment.spec.blur_kernel to be odd, but got {self.blur_kernel}."
+            )
+
+
+class Augmenter:
+    """Applies a spec so that the result depends on seed, epoch and row alone.
+
+    Args:
+        spec: what may happen.
+        seed: any integer.
+        border: what a rotation leaves in the corners: ``black``, as in a masked image, or
+            ``reflect``.
+    """
+
+    def __init__(self, spec: AugmentSpec, seed: int, *, border: str = "black") -> None:
+        """Build the pipeline."""
+        self.seed = seed
+        self.pipeline = A.Compose(_steps(spec, BORDERS[border]))
+
+    def __call__(self, image: NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) as row ``index`` sees it in ``epoch``."""
+        # Set for every image: albumentations ignores global seeds, and forked workers would
+        # otherwise all draw the same.
+        self.pipeline.set_random_seed(_mixed(self.seed, epoch, index))
+        augmented: NDArray[np.uint8] = self.pipeline(image=image)["image"]
+        return augmented
+
+
+def paper_views(image: NDArray[np.uint8], seed: int, index: int) -> NDArray[np.uint8]:
+    """Return the paper's five views of an image (section 3.2.2).
+
+    Args:
+        image: shape ``(H, W, 3)``, uint8.
+        seed: any integer.
+        index: the image's row; with the seed it fixes angle and blur.
+
+    Returns:
+        Shape ``(5, H, W, 3)``: as it is, flipped horizontally, flipped vertically, rotated by
+        up to 180 degrees, blurred (3 x 3, standard deviation 0.1 to 2.0 pixels).
+    """
+    once: list[Any] = [
+        A.Rotate(limit=(-180, 180), border_mode=cv2.BORDER_CONSTANT, p=1),
+        A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.1, 2.0), p=1),
+    ]
+    views = [image, image[:, ::-1], image[::-1]]
+    for number, step in enumerate(once):
+        pipeline = A.Compose([step], seed=_mixed(seed, number, index))
+        views.append(pipeline(image=image)["image"])
+    return np.stack(views)
+
+
+def _mixed(*numbers: int) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
+
+
+def _steps(spec: AugmentSpec, border: int) -> list[Any]:
+    steps: list[Any] = []
+    if spec.hflip:
+        steps.append(A.HorizontalFlip(p=spec.hflip))
+    if spec.vflip:
+        steps.append(A.VerticalFlip(p=spec.vflip))
+    if spec.quarter_turns:
+        steps.append(A.RandomRotate90(p=spec.quarter_turns))
+    if spec.rotation or spec.scale:
+        steps.append(
+            A.Affine(
+                rotate=(-spec.rotation, spec.rotation),
+                scale=(1 - spec.scale, 1 + spec.scale),
+                border_mode=border,
+                p=spec.rotation_p,
+            )
+        )
+    if spec.blur_p:
+        steps.append(
+            A.GaussianBlur(
+                blur_limit=(spec.blur_kernel, spec.blur_kernel),
+                sigma_limit=spec.blur_sigma,
+                p=spec.blur_p,
+            )
+        )
+    if spec.jitter_p and (spec.brightness or spec.contrast or spec.saturation or spec.hue):
+        steps.append(
+            A.ColorJitter(
+                brightness=spec.brightness,
+                contrast=spec.contrast,
+                saturation=spec.saturation,
+                hue=spec.hue,
+                p=spec.jitter_p,
+            )
+        )
+    if spec.hed:
+        steps.append(
+            A.HEStain(
+                method="random_preset",
+                intensity_scale_range=(max(0.0, 1 - spec.hed), 1 + spec.hed),
+                intensity_shift_range=(-spec.hed / 5, spec.hed / 5),
+                p=0.5,
+            )
+        )
+    if spec.grey_p:
+        steps.append(A.ToGray(p=spec.grey_p))
+    return steps

@@ -1,0 +1,200 @@
+"""Lightning data modules: arrays in parts, and the folders or files they come from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import DataLoader
+
+from leukemia.classes import Classes
+from leukemia.data.augment import Augmenter
+from leukemia.data.cache import Preprocess, open_pixels
+from leukemia.data.dataset import Batch, Batches, Rows
+from leukemia.data.embeddings import read_embeddings
+from leukemia.data.groups import identical_groups
+from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.split import Split, check_split
+
+Splitter = Callable[[Manifest, npt.NDArray[np.int64]], Split]
+Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+
+class ArrayDataModule(L.LightningDataModule):
+    """Loaders over one array and the rows of each part.
+
+    Args:
+        array: (N, H, W, 3) uint8 images or (N, d) float32 embeddings.
+        labels: (N,) class indices.
+        parts: rows of the array by part: train, val, test.
+        batch_size: rows a training batch.
+        eval_batch_size: rows a batch elsewhere.
+        seed: fixes order and augmentation.
+        augment: applied to training images only.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        array: Array | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
+        parts: dict[str, npt.NDArray[np.int64]] | None = None,
+        *,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        seed: int = 0,
+        augment: Augmenter | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        """Store the settings; touches no disk."""
+        super().__init__()
+        self.array, self.labels, self.parts = array, labels, parts or {}
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.seed, self.augment, self.num_workers = seed, augment, num_workers
+
+    def loader(self, part: str, *, train: bool = False) -> DataLoader[Batch]:
+        """Return the loader of a part; ``train`` shuffles and augments."""
+        if self.array is None or self.labels is None:
+            raise RuntimeError("Expected setup() to be called before a loader is asked for.")
+        batches = Batches(
+            self.parts[part],
+            self.batch_size if train else self.eval_batch_size,
+            shuffle=train,
+            seed=self.seed,
+        )
+        return DataLoader(
+            Rows(self.array, self.labels, self.augment if train else None),
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled and augmented."""
+        return self.loader("train", train=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """In order, untouched."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """In order, untouched."""
+        return self.loader("test")
+
+
+class SmearDataModule(ArrayDataModule):
+    """A folder of smears, masked and cropped into a cache, split into parts.
+
+    Args:
+        root: the folder, one subfolder a class.
+        classes: the class scheme.
+        preprocess: mask, crop and size.
+        splitter: makes the parts from the manifest and its groups.
+        cache_dir: where manifests and pixels are kept between runs.
+        on_bad: ``error`` or ``skip``, see `build_manifest`.
+        workers: processes that prepare images; ``None`` for one a core.
+        **loaders: see `ArrayDataModule`.
+    """
+
+    manifest: Manifest
+    split: Split
+
+    def __init__(
+        self,
+        root: Path,
+        classes: Classes,
+        preprocess: Preprocess,
+        splitter: Splitter,
+        cache_dir: Path,
+        *,
+        on_bad: str = "error",
+        workers: int | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        seed: int = 0,
+        augment: Augmenter | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        """Store the settings; touches no disk."""
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            seed=seed,
+            augment=augment,
+            num_workers=num_workers,
+        )
+        self.root, self.classes, self.preprocess = root, classes, preprocess
+        self.splitter, self.cache_dir = splitter, cache_dir
+        self.on_bad, self.workers = on_bad, workers
+
+    def _scan(self) -> Manifest:
+        return build_manifest(
+            self.root,
+            self.classes,
+            on_bad=self.on_bad,
+            cache_dir=self.cache_dir,
+            workers=self.workers,
+        )
+
+    def prepare_data(self) -> None:
+        """Read every file once and build the cache, where that was not done before."""
+        open_pixels(self.root, self._scan(), self.preprocess, self.cache_dir, workers=self.workers)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the cache and split it.
+
+        Raises:
+            UserError: for a bad folder, a bad file or a split whose parts are not disjoint.
+        """
+        if self.array is not None:
+            return
+        self.manifest = self._scan()
+        self.split = self.splitter(self.manifest, identical_groups(self.manifest.sha256))
+        check_split(self.split, self.manifest)
+        self.parts, self.labels = self.split.parts, self.manifest.labels
+        self.array = open_pixels(
+            self.root, self.manifest, self.preprocess, self.cache_dir, workers=self.workers
+        )
+
+
+class EmbeddingDataModule(ArrayDataModule):
+    """Embeddings made elsewhere, split by the names and numbers of their files.
+
+    Args:
+        file: a ``.npz``, see `read_embeddings`.
+        classes: the class scheme.
+        splitter: makes the parts from the manifest and its groups.
+        batch_size, eval_batch_size, seed: see `ArrayDataModule`.
+    """
+
+    manifest: Manifest
+    split: Split
+
+    def __init__(
+        self,
+        file: Path,
+        classes: Classes,
+        splitter: Splitter,
+        *,
+        batch_size: int = 256,
+        eval_batch_size: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        """Store the settings; touches no disk."""
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
+        self.file, self.classes, self.splitter = file, classes, splitter
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the file.
+
+        Raises:
+            UserError: for a bad file or a split whose parts are not disjoint.
+        """
+        if self.array is not None:
+            return
+        self.array, self.manifest = read_embeddings(self.file, self.classes)
+        self.split = self.splitter(self.manifest, identical_groups(self.manifest.sha256))
+        check_split(self.split, self.manifest)
+        self.parts, self.labels = self.split.parts, self.manifest.labels

@@ -1,0 +1,101 @@
+"""Stain masks: which pixels of a smear are kept (paper section 3.2.1)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.errors import UserError
+
+Range = tuple[tuple[int, int, int], tuple[int, int, int]]
+"""A box in OpenCV's 8-bit LAB: (low, high), both ends inside, each channel in [0, 255]."""
+
+PAPER_RANGES: Final[tuple[Range, ...]] = (
+    ((130, 70, 215), (230, 170, 255)),  # pink
+    ((90, 120, 100), (180, 200, 160)),  # blue
+    ((100, 50, 100), (200, 150, 200)),  # purple
+)
+"""The three stains of the paper, section 3.2.1."""
+
+# The paper read images as BGR and called them RGB, so red and blue trade places; on our RGB
+# arrays `COLOR_BGR2LAB` makes the same exchange.
+_CONVERSION: Final = {"published": cv2.COLOR_BGR2LAB, "lab": cv2.COLOR_RGB2LAB}
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """Which pixels a mask keeps.
+
+    Args:
+        order: ``published`` converts to LAB with red and blue swapped, as the paper's code did;
+            ``lab`` converts with the channels in their true order; ``none`` keeps every pixel.
+        ranges: a pixel is kept when it lies in any of these boxes of 8-bit LAB.
+
+    Raises:
+        UserError: an unknown order, no range, or a range that is not two triples of integers
+            in [0, 255] with low <= high.
+    """
+
+    order: str = "published"
+    ranges: tuple[Range, ...] = PAPER_RANGES
+
+    def __post_init__(self) -> None:
+        """Refuse a mask that could not be drawn."""
+        orders = (*_CONVERSION, "none")
+        if self.order not in orders:
+            raise UserError(
+                f"Expected mask.order to be one of {', '.join(orders)}, but got '{self.order}'."
+            )
+        if not self.ranges:
+            raise UserError(
+                "Expected mask.ranges to hold at least one range, but got none; "
+                "mask.order=none keeps every pixel."
+            )
+        for index, box in enumerate(self.ranges):
+            _check_range(index, box)
+
+
+def _check_range(index: int, box: Range) -> None:
+    # The values come from a user's config, so their types are not yet known to be right.
+    whole = len(box) == 2 and all(
+        len(corner) == 3 and all(type(v) is int and 0 <= v <= 255 for v in corner) for corner in box
+    )
+    if not whole or any(low > high for low, high in zip(*box, strict=True)):
+        raise UserError(
+            f"Expected mask.ranges[{index}] to be (low, high), two triples of integers from 0 "
+            f"to 255 with low <= high in each channel, but got {box}."
+        )
+
+
+def stain_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.bool_]:
+    """Find the stained pixels.
+
+    Args:
+        rgb: an image, shape ``(H, W, 3)``, uint8.
+        spec: the ranges and the order of the channels.
+
+    Returns:
+        Shape ``(H, W)``: True where a pixel is kept; all True for the order ``none``.
+    """
+    if spec.order == "none":
+        return np.ones(rgb.shape[:2], dtype=np.bool_)
+    lab = cv2.cvtColor(rgb, _CONVERSION[spec.order])
+    kept = np.zeros(rgb.shape[:2], dtype=np.bool_)
+    for low, high in spec.ranges:
+        kept |= cv2.inRange(lab, np.array(low), np.array(high)) > 0
+    return kept
+
+
+def apply_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:
+    """Paint everything but the stained pixels black.
+
+    Args:
+        rgb: an image, shape ``(H, W, 3)``, uint8; it is not changed.
+        spec: the ranges and the order of the channels.
+
+    Returns:
+        A new image, shape ``(H, W, 3)``, uint8.
+    """
+    return rgb * stain_mask(rgb, spec)[..., np.newaxis]

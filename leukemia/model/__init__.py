@@ -1,0 +1,1 @@
+"""Networks, loss and the modules that train them."""

@@ -1,0 +1,182 @@
+"""Networks of torchvision without their classifiers: images to embeddings."""
+
+import re
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+from leukemia.errors import UserError
+from leukemia.model.check import check_choice
+from leukemia.model.weights import default_state, file_state, load_fitting
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, standard deviation; RGB
+CLASSIFIERS = ("fc", "classifier", "heads", "head")
+
+
+class Normalize(nn.Module):
+    """Raw pixels to a network's input, inside the model, so that an exported one needs no more.
+
+    Args:
+        scheme: ``imagenet`` (less the mean, by the standard deviation of ImageNet) or ``none``
+            (the paper's).
+
+    Raises:
+        UserError: another scheme.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, scheme: str = "imagenet") -> None:
+        """Store mean and standard deviation."""
+        super().__init__()
+        check_choice("model.normalize", scheme, ("imagenet", "none"))
+        mean, std = IMAGENET if scheme == "imagenet" else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return float32 of the same shape, from pixels (N, 3, H, W), uint8 or float in 0..255."""
+        return (pixels.float() / 255 - self.mean) / self.std
+
+
+class Backbone(nn.Module):
+    """A network that turns images into embeddings. `freeze` keeps it as it is.
+
+    Args:
+        body: normalised images (N, 3, size, size) to embeddings (N, d).
+        size: side of the image that finds out d, in pixels.
+
+    Attributes:
+        embed_dim: d.
+        frozen: whether the backbone stays in eval mode.
+    """
+
+    def __init__(self, body: nn.Module, size: int = 224) -> None:
+        """Store the network and find its embedding size by a dry run in eval mode."""
+        super().__init__()
+        self.body, self.frozen = body, False
+        training = body.training
+        body.eval()
+        with torch.no_grad():
+            self.embed_dim: int = self(torch.zeros(1, 3, size, size)).shape[1]
+        body.train(training)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (N, embed_dim) of normalised images (N, 3, H, W)."""
+        embeddings: torch.Tensor = self.body(images)
+        return embeddings
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch to training mode, unless frozen: BatchNorm then keeps its statistics."""
+        return super().train(mode and not self.frozen)
+
+
+def freeze(module: nn.Module) -> None:
+    """Keep a `Backbone` as it is: no gradients, and eval mode whatever its parents switch to."""
+    _set_frozen(module, True)
+
+
+def unfreeze(module: nn.Module) -> None:
+    """Let a `Backbone` learn again, in train mode."""
+    _set_frozen(module, False)
+
+
+def _set_frozen(module: nn.Module, frozen: bool) -> None:
+    if not isinstance(module, Backbone):
+        raise TypeError(f"Expected a Backbone, but got {type(module).__name__}.")
+    module.frozen = frozen
+    module.requires_grad_(not frozen)
+    module.train(not frozen)
+
+
+def make_backbone(name: str, weights: str | None, *, size: int = 224) -> tuple[Backbone, str]:
+    """Return a classification network of torchvision without its classifier.
+
+    Args:
+        name: torchvision's name of the network.
+        weights: ``None`` for random ones (torch's global seed), ``DEFAULT`` for torchvision's,
+            or the path of a file with a state dict in torchvision's names, whole or partial.
+            What such a file lacks stays random.
+        size: side of the images in pixels.
+
+    Returns:
+        The backbone, and one line on the weights that were loaded.
+
+    Raises:
+        UserError: an unknown name, a network that cannot take images of this size, or weights
+            that cannot be had, cannot be read or do not fit.
+    """
+    name = str(name).lower()
+    known = models.list_models(module=models)
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        raise UserError(
+            f"Expected model.backbone.name to be a classification network of torchvision, "
+            f"but got '{name}': "
+            + (f"did you mean {', '.join(close)}?" if close else "resnet18, for one.")
+        )
+    body = models.get_model(name, weights=None, **_settings(name, weights))
+    _remove_classifier(body)
+    said = "random weights" if weights is None else _load(body, name, weights)
+    try:
+        backbone = Backbone(body, size)
+    # AssertionError: the vision transformers' check of their fixed size.
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"model.backbone.name={name} cannot take images of {size} x {size} pixels "
+            f"({_first_line(error)}): choose another network or another crop.size."
+        ) from error
+    return backbone, f"{name}: {said}"
+
+
+def _settings(name: str, weights: str | None) -> dict[str, Any]:
+    if name not in ("googlenet", "inception_v3"):
+        return {}
+    # Without the outputs that only help training. The published weights of these two expect
+    # pixels in [-1, 1], which they make from ImageNet's normalisation themselves.
+    return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
+
+
+def _remove_classifier(body: nn.Module) -> None:
+    """Replace the classifier by what it does before its first dropout or layer of weights.
+
+    For most networks that is nothing. ConvNeXt and MaxViT keep the normalisation that their
+    embeddings have always gone through. SqueezeNet, whose classifier is a convolution averaged
+    over the image, keeps the average.
+    """
+    attribute = next(name for name in CLASSIFIERS if hasattr(body, name))
+    classifier = getattr(body, attribute)
+    layers = list(classifier) if isinstance(classifier, nn.Sequential) else []
+    kept = list(takewhile(lambda layer: not isinstance(layer, nn.Dropout | nn.Linear), layers))
+    if any(isinstance(layer, nn.Conv2d) for layer in layers):
+        kept = [nn.AdaptiveAvgPool2d(1)]
+    setattr(body, attribute, nn.Sequential(*kept) if kept else nn.Identity())
+
+
+def _load(body: nn.Module, name: str, weights: str) -> str:
+    if weights == "DEFAULT":
+        entry = models.get_model_weights(name).DEFAULT
+        state, source = default_state(entry.url), f"torchvision's {entry.name}"
+    else:
+        path = Path(weights).expanduser()
+        state, source = file_state(path), path.name
+    # Older files of torchvision say `norm.1` where DenseNet says `norm1` today.
+    state = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): value
+        for key, value in state.items()
+    }
+    ignored = tuple(f"{key}." for key in (*CLASSIFIERS, "aux1", "aux2", "AuxLogits"))
+    said, whole = load_fitting(body, state, source, ignored)
+    if weights == "DEFAULT" and not whole:
+        raise UserError(f"model.backbone.weights=DEFAULT does not fit {name}: {said}.")
+    return said
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

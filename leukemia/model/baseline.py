@@ -1,0 +1,55 @@
+"""The paper's baseline: a small convolutional network."""
+
+import torch
+from torch import nn
+
+from leukemia.errors import UserError
+from leukemia.model.check import check_count
+
+
+class BaselineCNN(nn.Module):
+    """Two convolutions with pooling, two linear layers (paper section 4.1, figure 2).
+
+    3 x 224 x 224 -> 5 x 220 x 220 -> 5 x 110 x 110 -> 10 x 106 x 106 -> 10 x 53 x 53 -> 28,090
+    -> ``hidden`` -> ``n_classes``.
+
+    Args:
+        n_classes: number of classes.
+        hidden: width between the two linear layers. The paper does not print it.
+
+    Raises:
+        UserError: ``hidden`` is no whole number from 1 on.
+    """
+
+    def __init__(self, n_classes: int = 4, hidden: int = 32) -> None:
+        """Build the layers, with torch's default initialisation."""
+        super().__init__()
+        check_count("model.hidden", hidden)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 5, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(5, 10, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(10 * 53 * 53, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, n_classes),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, n_classes) of images (N, 3, 224, 224), float.
+
+        Raises:
+            UserError: images of another shape.
+        """
+        if tuple(images.shape[1:]) != (3, 224, 224):
+            raise UserError(
+                f"Expected images of shape (N, 3, 224, 224) for model=baseline, "
+                f"but got {tuple(images.shape)}: set crop.size=224."
+            )
+        logits: torch.Tensor = self.classifier(self.features(images))
+        return logits

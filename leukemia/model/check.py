@@ -1,0 +1,45 @@
+"""Checks of settings: one clear line for a value that cannot be."""
+
+import math
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+
+from leukemia.errors import UserError
+
+
+def check_number(key: str, value: object, wanted: str, valid: Callable[[float], bool]) -> None:
+    """Refuse a setting that is no finite number, or none of those wanted.
+
+    Args:
+        key: the setting's name in the config.
+        value: what was given.
+        wanted: what the numbers have in common, in words.
+        valid: the same as a test.
+
+    Raises:
+        UserError: the value is no such number.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and valid(value)):  # type: ignore[arg-type]
+        raise UserError(f"Expected {key} to be {wanted}, but got {value!r}.")
+
+
+def check_count(key: str, value: object) -> None:
+    """Refuse a setting that is no whole number from 1 on.
+
+    Raises:
+        UserError: the value is no such number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f"Expected {key} to be a whole number from 1 on, but got {value!r}.")
+
+
+def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse a setting that is not one of the names it can have.
+
+    Raises:
+        UserError: the value is none of them.
+    """
+    names = list(choices)
+    if value not in names:
+        raise UserError(f"Expected {key} to be one of {', '.join(names)}, but got {value!r}.")

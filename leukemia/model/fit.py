@@ -1,0 +1,235 @@
+"""One stage of training, and prediction: a fresh Lightning Trainer for each."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from torch.utils.data import DataLoader
+
+from leukemia.errors import UserError
+from leukemia.model.classifier import Batch, Classifier
+
+Row = dict[str, Any]
+MONITORS = {"nll": "min", "accuracy": "max"}
+NOISE = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*",
+    ".*Checkpoint directory.*exists and is not empty.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision to compute: Lightning's names."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    precision: str = "32-true"
+    deterministic: bool = True
+    progress: bool = True
+
+    def trainer(self, **settings: Any) -> L.Trainer:
+        """Return a Trainer that neither logs nor prints by itself."""
+        # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
+        # here: one process is fastest on a cache in memory, a last batch may be small.
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        for text in NOISE:
+            warnings.filterwarnings("ignore", message=text)
+        return L.Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            precision=self.precision,  # type: ignore[arg-type]
+            deterministic=self.deterministic,
+            enable_progress_bar=self.progress,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            logger=False,
+            **settings,
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long a stage trains and which of its weights are kept.
+
+    Args:
+        name: ``head`` or ``finetune``.
+        epochs: at most.
+        monitor: ``nll`` (lowest) or ``accuracy`` (highest), on validation.
+        patience: epochs without a better value before stopping; ``None`` never stops early.
+        ema_decay: share of the old weight average kept at a step; ``None`` for no averaging.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    name: str
+    epochs: int
+    monitor: str = "nll"
+    patience: int | None = None
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be run."""
+        key = f"stage.{self.name}"
+        if not isinstance(self.epochs, int) or self.epochs < 1:
+            raise UserError(f"Expected {key}.epochs to be 1 or more, but got '{self.epochs}'.")
+        if self.monitor not in MONITORS:
+            raise UserError(
+                f"Expected {key}.monitor to be one of {list(MONITORS)}, but got '{self.monitor}'."
+            )
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"Expected {key}.patience to be 1 or more, but got '{self.patience}'.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(
+                f"Expected {key}.ema_decay to be between 0 and 1, but got '{self.ema_decay}'."
+            )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside and renames, so that a kill leaves the old checkpoint or the new one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write the checkpoint."""
+        save_atomically(checkpoint, Path(path))
+
+
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values to ``path`` with torch's format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    torch.save(content, beside)
+    os.replace(beside, path)
+
+
+class History(Callback):
+    """Collects one row an epoch and hands all rows on; its rows live in the checkpoint.
+
+    Args:
+        stage: written into every row and checkpoint.
+        rows: rows of earlier stages.
+        write: called with all rows after every epoch.
+    """
+
+    def __init__(self, stage: str, rows: list[Row], write: Callable[[list[Row]], None]) -> None:
+        """Store the rows so far."""
+        self.stage, self.rows, self.write = stage, list(rows), write
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the epoch that ended."""
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rows.append(
+            {"stage": self.stage, "epoch": trainer.current_epoch, "lr": rate, **measured}
+        )
+        self.write(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, plain values."""
+        return {"stage": self.stage, "rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows back: those of an epoch that was lost are not among them."""
+        self.rows = list(state_dict["rows"])
+
+
+def checkpoint_stage(path: Path) -> str | None:
+    """Return the stage that a checkpoint belongs to; ``None`` where there is no file."""
+    if not path.is_file():
+        return None
+    callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    return str(callbacks["History"]["stage"])
+
+
+def fit_stage(
+    module: Classifier,
+    data: L.LightningDataModule,
+    stage: Stage,
+    hardware: Hardware,
+    folder: Path,
+    history: History,
+) -> None:
+    """Train one stage and leave its best weights in ``module``.
+
+    ``folder`` receives ``best.ckpt`` and ``last.ckpt``; a ``last.ckpt`` of this stage that
+    lies there already is gone on from.
+    """
+    monitor = f"val_{stage.monitor}"
+    mode = MONITORS[stage.monitor]
+    callbacks: list[Callback] = [history]
+    if stage.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=stage.ema_decay))
+    if stage.patience is not None:
+        callbacks.append(
+            EarlyStopping(
+                monitor, mode=mode, patience=stage.patience, check_on_train_epoch_end=True
+            )
+        )
+    shared: dict[str, Any] = {
+        "dirpath": folder,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    # Lightning puts the averaged weights into whole checkpoints only, not into weights-only ones.
+    slim = stage.ema_decay is None
+    # Saved before `last`: a kill between the two repeats the epoch and saves `best` again.
+    callbacks.append(
+        ModelCheckpoint(
+            filename="best", monitor=monitor, mode=mode, save_weights_only=slim, **shared
+        )
+    )
+    callbacks.append(ModelCheckpoint(filename="last", **shared))
+    if hardware.progress:
+        callbacks.append(TQDMProgressBar())
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    resumed = checkpoint_stage(last) == stage.name
+    if not (resumed and _is_over(last, stage)):
+        trainer = hardware.trainer(
+            max_epochs=stage.epochs,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+        trainer.fit(module, data, ckpt_path=last if resumed else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+    state = torch.load(best, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+
+
+def _is_over(last: Path, stage: Stage) -> bool:
+    state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+    stopped = any(
+        values.get("stopped_epoch", 0) > 0
+        for name, values in state["callbacks"].items()
+        if name.startswith("EarlyStopping")
+    )
+    return stopped or int(state["epoch"]) + 1 >= stage.epochs
+
+
+def predict(
+    module: Classifier, loader: DataLoader[Batch], hardware: Hardware
+) -> npt.NDArray[np.float64]:
+    """Return the probabilities (N, C) of a loader's rows, in their order."""
+    batches = hardware.trainer().predict(module, loader)
+    return torch.cat([torch.as_tensor(batch) for batch in batches or []]).numpy()

@@ -1,0 +1,52 @@
+"""What the machine computes well."""
+
+import torch
+
+from leukemia.errors import UserError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps`` for the trainer's setting.
+
+    Raises:
+        UserError: the accelerator is asked for and absent, or unknown.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if accelerator == "auto":
+        return next(name for name, here in present.items() if here)
+    name = "cuda" if accelerator == "gpu" else accelerator
+    if name not in present:
+        raise UserError(
+            f"Expected trainer.accelerator to be auto, cpu, gpu, cuda or mps, "
+            f"but got '{accelerator}'."
+        )
+    if not present[name]:
+        raise UserError(
+            f"trainer.accelerator={accelerator} is not on this machine: use trainer.accelerator=cpu."
+        )
+    return name
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return Lightning's precision; ``auto`` takes bfloat16 where the hardware has it.
+
+    Raises:
+        UserError: an unknown precision.
+    """
+    if str(precision) not in PRECISIONS:
+        raise UserError(
+            f"Expected trainer.precision to be one of {list(PRECISIONS)}, but got '{precision}'."
+        )
+    if precision != "auto":
+        return str(precision)
+    if accelerator == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = accelerator == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"

@@ -1,0 +1,156 @@
+"""Classifiers on embeddings."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from leukemia.model.check import check_choice, check_count, check_number
+
+WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
+
+
+class ResidualPair(nn.Module):
+    """Linear to a new width, ReLU, dropout; linear with a skip around it, ReLU, BatchNorm.
+
+    Args:
+        in_dim: width of the input.
+        width: width of the output.
+        dropout: share of the values set to zero between the two linear layers.
+    """
+
+    def __init__(self, in_dim: int, width: int, dropout: float) -> None:
+        """Build the layers."""
+        super().__init__()
+        self.widen = nn.Linear(in_dim, width)
+        self.dropout = nn.Dropout(dropout)
+        self.residual = nn.Linear(width, width)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return (N, width) of inputs (N, in_dim)."""
+        hidden = self.dropout(self.widen(inputs).relu())
+        out: torch.Tensor = self.norm((self.residual(hidden) + hidden).relu())
+        return out
+
+
+class ResidualHead(nn.Module):
+    """The deep residual classifier (paper section 5.2; widths from the authors' code).
+
+    A `ResidualPair` for each width, with dropout in all but the last, and a final linear layer:
+    15 linear layers with the published widths. Linear weights start Xavier-normal, biases zero.
+
+    Args:
+        in_dim: size d of an embedding.
+        widths: width of each pair.
+        n_classes: number of classes.
+        dropout: share of the values set to zero inside a pair, in [0, 1).
+        standardize: bring every embedding feature to mean 0 and variance 1 first, with the
+            statistics of the batch in training and running ones after it.
+
+    Raises:
+        UserError: no width, a width that is no whole number from 1 on, or a dropout out of range.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        widths: Sequence[int] = WIDTHS,
+        n_classes: int = 4,
+        dropout: float = 0.5,
+        *,
+        standardize: bool = False,
+    ) -> None:
+        """Build and initialise the layers."""
+        super().__init__()
+        check_count("the number of model.head.widths", len(widths))
+        for width in widths:
+            check_count("each of model.head.widths", width)
+        _check_dropout(dropout)
+        self.standardize = _standardizer(in_dim, standardize)
+        last = len(widths) - 1
+        self.pairs = nn.Sequential(
+            *(
+                ResidualPair(before, width, dropout if i < last else 0.0)
+                for i, (before, width) in enumerate(zip((in_dim, *widths), widths, strict=False))
+            )
+        )
+        self.classify = nn.Linear(widths[-1], n_classes)
+        self.apply(_start_xavier)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, n_classes) of embeddings (N, in_dim)."""
+        logits: torch.Tensor = self.classify(self.pairs(self.standardize(embeddings)))
+        return logits
+
+
+class LinearHead(nn.Module):
+    """One linear layer, its weights Xavier-normal and its biases zero at the start.
+
+    Args:
+        in_dim: size d of an embedding.
+        n_classes: number of classes.
+        dropout: share of the embedding set to zero in training, in [0, 1).
+        standardize: see `ResidualHead`.
+
+    Raises:
+        UserError: a dropout out of range.
+    """
+
+    def __init__(
+        self, in_dim: int, n_classes: int = 4, dropout: float = 0.0, *, standardize: bool = False
+    ) -> None:
+        """Build and initialise the layers."""
+        super().__init__()
+        _check_dropout(dropout)
+        self.standardize = _standardizer(in_dim, standardize)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(in_dim, n_classes)
+        self.apply(_start_xavier)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, n_classes) of embeddings (N, in_dim)."""
+        logits: torch.Tensor = self.classify(self.dropout(self.standardize(embeddings)))
+        return logits
+
+
+def make_head(
+    name: str,
+    in_dim: int,
+    n_classes: int = 4,
+    widths: Sequence[int] = WIDTHS,
+    dropout: float = 0.5,
+    *,
+    standardize: bool = False,
+) -> ResidualHead | LinearHead:
+    """Return a head by its name.
+
+    Args:
+        name: ``residual`` or ``linear``.
+        in_dim: size d of an embedding.
+        n_classes: number of classes.
+        widths: see `ResidualHead`; ``linear`` has none.
+        dropout: in [0, 1).
+        standardize: see `ResidualHead`.
+
+    Raises:
+        UserError: an unknown name, or a setting of ``model.head`` that cannot be.
+    """
+    check_choice("model.head.name", name, ("residual", "linear"))
+    if name == "linear":
+        return LinearHead(in_dim, n_classes, dropout, standardize=standardize)
+    return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
+
+
+def _check_dropout(dropout: float) -> None:
+    check_number("model.head.dropout", dropout, "in [0, 1)", lambda p: 0 <= p < 1)
+
+
+def _standardizer(in_dim: int, wanted: bool) -> nn.Module:
+    return nn.BatchNorm1d(in_dim, affine=False) if wanted else nn.Identity()
+
+
+def _start_xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_normal_(module.weight)
+        nn.init.zeros_(module.bias)

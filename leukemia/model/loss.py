@@ -1,0 +1,96 @@
+"""The dual loss: which class, and whether it is cancer at all."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from leukemia.errors import UserError
+from leukemia.model.check import check_number
+
+
+class DualTerms(NamedTuple):
+    """The loss and its two terms, each a mean over the batch."""
+
+    loss: torch.Tensor
+    nll: torch.Tensor
+    bce: torch.Tensor
+
+
+class DualLoss(nn.Module):
+    """L = lambda_nll * NLL + lambda_bce * BCE, from logits (paper section 5.3.1).
+
+    NLL is the negative log-likelihood of the class under the softmax. BCE is the binary
+    cross-entropy of benign against cancer, where P(cancer) is the sum of the other classes'
+    probabilities. The paper writes it over the pair [P(benign), P(cancer)] against a one-hot
+    pair, of which torch's ``BCELoss`` takes the mean; both entries give the same value, so that
+    mean is the plain binary cross-entropy computed here.
+
+    Computed without probabilities: the log-odds of cancer are the logsumexp of the cancer
+    logits less the benign logit. So value and gradient are finite at any magnitude. Half
+    precision is widened to float32.
+
+    Args:
+        lambda_nll: weight of the NLL, 0 or above.
+        lambda_bce: weight of the BCE, 0 or above; not both 0.
+        benign_index: label of the one class that is not cancer.
+        class_weights: one weight a class, above 0, for the NLL as in torch's ``cross_entropy``:
+            a mean weighted by the labels' weights.
+        label_smoothing: in [0, 1), for the NLL as in torch's ``cross_entropy``.
+        n_classes: number of classes C.
+
+    Raises:
+        UserError: a setting of ``loss`` that cannot be.
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        lambda_nll: float = 1.0,
+        lambda_bce: float = 1.0,
+        benign_index: int = 0,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        n_classes: int = 4,
+    ) -> None:
+        """Check and store the settings."""
+        super().__init__()
+        check_number("loss.lambda_nll", lambda_nll, "a number from 0 on", lambda x: x >= 0)
+        check_number("loss.lambda_bce", lambda_bce, "a number from 0 on", lambda x: x >= 0)
+        if lambda_nll == 0 and lambda_bce == 0:
+            raise UserError(
+                "Expected loss.lambda_nll or loss.lambda_bce to be above 0, but got 0 for both."
+            )
+        check_number("loss.label_smoothing", label_smoothing, "in [0, 1)", lambda x: 0 <= x < 1)
+        if not 0 <= benign_index < n_classes:
+            raise ValueError(f"Expected benign_index below {n_classes}, but got {benign_index}.")
+        self.lambda_nll, self.lambda_bce = lambda_nll, lambda_bce
+        self.benign_index, self.label_smoothing = benign_index, label_smoothing
+        weights = None if class_weights is None else _checked_weights(class_weights, n_classes)
+        # A setting, not a thing learnt: it comes from the config and not from a checkpoint.
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> DualTerms:
+        """Return the loss and its terms, unweighted, of logits (N, C) and labels (N,)."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        nll = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
+        benign = self.benign_index
+        cancer = torch.cat((logits[:, :benign], logits[:, benign + 1 :]), dim=1)
+        log_odds = cancer.logsumexp(dim=1) - logits[:, benign]
+        bce = F.binary_cross_entropy_with_logits(log_odds, (labels != benign).to(logits.dtype))
+        return DualTerms(self.lambda_nll * nll + self.lambda_bce * bce, nll, bce)
+
+
+def _checked_weights(weights: Sequence[float], n_classes: int) -> torch.Tensor:
+    if isinstance(weights, str) or not isinstance(weights, Sequence) or len(weights) != n_classes:
+        raise UserError(
+            f"Expected loss.class_weights to be null or {n_classes} numbers, but got {weights!r}."
+        )
+    for weight in weights:
+        check_number("each of loss.class_weights", weight, "above 0", lambda x: x > 0)
+    return torch.tensor(weights, dtype=torch.float64)

@@ -1,0 +1,116 @@
+"""Figures of a run: what they share, and those of the decisions.
+
+Each function returns a free-standing Figure: no pyplot, so no state shared between runs. Colours
+are those of Okabe and Ito, told apart by colour-blind readers; line style, marker or hatch says
+it again.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from leukemia.atomic import write_bytes
+from leukemia.classes import Classes
+from leukemia.report.intervals import shown
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "grid.color": "#E0E0E0",
+    "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
+}
+_DPI = 192
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, atomically.
+
+    Args:
+        figure: the figure.
+        path: the file; its suffix, such as `.png`, `.svg` or `.pdf`, chooses the format.
+    """
+    write_bytes(path, render(figure, path.suffix.removeprefix(".")))
+
+
+@mpl.rc_context(STYLE)
+def render(figure: Figure, kind: str = "png") -> bytes:
+    """The bytes of a figure's image file.
+
+    Args:
+        figure: the figure; an inch is 192 pixels, so that it stays sharp at half its size.
+        kind: a format of matplotlib's, such as `png` or `svg`.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=_DPI)
+    return buffer.getvalue()
+
+
+@mpl.rc_context(STYLE)
+def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Classes) -> Figure:
+    """The confusion matrix: counts, and each cell's share of its row.
+
+    Args:
+        confusion: (C, C), true classes as rows.
+        classes: names of the C classes.
+    """
+    counts = np.array(confusion)
+    rows = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+    side = 1.1 + 0.75 * len(classes)
+    figure = Figure(figsize=(side + 0.3, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        value = share[row, column]
+        text = f"{count}\n{value:.1%}" if count else "0"
+        axes.text(column, row, text, ha="center", va="center", color="w" if value > 0.5 else "k")
+    labels = [f"{name}\n(n={n})" for name, n in zip(classes.names, rows.flat, strict=True)]
+    axes.set_xticks(range(len(classes)), classes.names)
+    axes.set_yticks(range(len(classes)), labels)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.tick_params(length=0)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
+    """Precision, recall and F1 of each class.
+
+    Args:
+        metrics: one part's figures, as `summarize` returns them; the whiskers on recall are its
+            interval.
+        classes: names of the classes.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    x = np.arange(len(classes))
+    kinds = (("precision", BLUE, ""), ("recall", ORANGE, "//"), ("f1", GREEN, ".."))
+    for shift, (kind, colour, hatch) in zip((-0.27, 0, 0.27), kinds, strict=True):
+        values = [metrics[kind][name] for name in classes.names]
+        heights = [value or 0.0 for value in values]
+        axes.bar(x + shift, heights, 0.25, color=colour, hatch=hatch, edgecolor="w", label=kind)
+        for place, value in zip(x + shift, values, strict=True):
+            axes.text(place, 1.02, shown(value), ha="center", fontsize=9)
+    for place, name in enumerate(classes.names):
+        bounds = metrics["interval"][f"recall.{name}"]
+        if bounds is not None:
+            axes.vlines(place, *bounds, color="k", linewidth=1.5)
+    axes.set_xticks(x, classes.names)
+    axes.set(ylim=(0, 1.08), yticks=np.linspace(0, 1, 6))
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure

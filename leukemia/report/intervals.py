@@ -1,0 +1,85 @@
+"""Intervals for figures of a finite test set."""
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion, without continuity correction.
+
+    Source: E. B. Wilson (1927), doi:10.1080/01621459.1927.10502953; compared with ten others
+    by R. G. Newcombe (1998), doi:10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E.
+
+    Args:
+        successes: how many of the `n` trials succeeded, 0 to `n`.
+        n: number of independent trials, at least 1.
+        confidence: two-sided coverage, in (0, 1).
+
+    Returns:
+        Lower and upper limit, both in [0, 1].
+
+    Raises:
+        ValueError: no trial, or `successes` outside 0 to `n`.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"Expected 0 <= successes <= n and n >= 1, but got {successes} of {n}.")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    centre = (successes + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * sqrt(successes * (n - successes) / n + z**2 / 4)
+    # At the ends the limit is exact; rounding would leave 1e-17 or 0.99999... there.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return low, high
+
+
+def bootstrap_weights(n_groups: int, n_boot: int, seed: int) -> NDArray[np.float64]:
+    """How often each group is drawn when `n_groups` are drawn with replacement.
+
+    Args:
+        n_groups: number of groups, at least 1.
+        n_boot: number of resamples.
+        seed: seed of the draws; equal arguments give equal weights.
+
+    Returns:
+        Counts (n_boot, n_groups), each row summing to `n_groups`.
+    """
+    draws = np.random.default_rng(seed).integers(n_groups, size=(n_boot, n_groups))
+    cells = draws + n_groups * np.arange(n_boot)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=n_boot * n_groups)
+    return counts.reshape(n_boot, n_groups).astype(np.float64)
+
+
+def percentile(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The percentile interval of bootstrap values.
+
+    Args:
+        values: one figure a resample, (n_boot,); nan where a resample left it undefined.
+        confidence: two-sided coverage, in (0, 1).
+
+    Returns:
+        Lower and upper limit over the defined values, or None where there is none.
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return None
+    low, high = np.quantile(defined, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A figure as a reader meets it, such as `0.978 [0.958, 0.988]`.
+
+    Args:
+        value: the figure, or None where it is undefined.
+        interval: its lower and upper limit, or None.
+    """
+    if value is None:
+        return "n/a"
+    if interval is None:
+        return f"{value:.3f}"
+    low, high = interval
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,78 @@
+"""The parts of a page of HTML that needs nothing but itself; all text is escaped here."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from matplotlib.figure import Figure
+
+from leukemia.report.figures import render
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { line-height: 1.2; margin-bottom: .5rem; }
+h2 { margin-top: 2.5rem; border-bottom: 2px solid #0072B2; }
+.warning { border-left: .4rem solid #D55E00; background: #fdf1e7; padding: .6rem 1rem; }
+.row { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd;
+  vertical-align: top; overflow-wrap: anywhere; }
+thead th { border-bottom: 2px solid #888; overflow-wrap: normal; }
+tbody th { font-weight: 400; }
+figure { margin: 1rem 0; }
+figcaption, .small { font-size: .875rem; color: #444; }
+img { max-width: 100%; height: auto; }
+pre { background: #f5f5f5; padding: 1rem; font-size: .8125rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+@media print {
+  body { max-width: none; margin: 0; font-size: 10pt; }
+  figure, tr { break-inside: avoid; }
+  .row figure { width: 45%; }
+  h2, caption { break-after: avoid; }
+}
+"""
+
+
+def page(title: str, sections: Sequence[str]) -> str:
+    """The whole document.
+
+    Args:
+        title: plain text; of the window, and the heading.
+        sections: HTML of the body, in order.
+    """
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Even a slip in escaping could then not reach the network.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
+    )
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text, whose first column names the rows."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table>"
+    )
+
+
+def image(figure: Figure, alt: str, caption: str) -> str:
+    """A figure with its caption, the picture inside the page."""
+    data = base64.b64encode(render(figure)).decode("ascii")
+    width = round(figure.get_figwidth() * 96)  # half the pixels that `render` draws
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(alt)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )

@@ -1,0 +1,172 @@
+"""The run directory: what is written, where, and in which order."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia.atomic import write_text
+from leukemia.errors import UserError
+
+PACKAGES = ["torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations", "opencv-python-headless", "pillow", "numpy", "scikit-learn", "wandb"]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Names of the files of a run (`design.md` of the project fixes them).
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings, plain values."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit, hardware, seed, wall time and peak memory."""
+        return self.path / "environment.json"
+
+    @property
+    def split(self) -> Path:
+        """One row a file: file, sha256, label, group, part."""
+        return self.path / "split.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """best.ckpt, last.ckpt, and one file a finished stage."""
+        return self.path / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures by part."""
+        return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def skipped(self) -> Path:
+        """Files left out under data.on_bad=skip."""
+        return self.path / "skipped.csv"
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.path / "DONE").is_file()
+
+    def predictions(self, part: str) -> Path:
+        """Probabilities of one part."""
+        return self.path / "predictions" / f"{part}.csv"
+
+    def start(self, cfg: DictConfig) -> None:
+        """Create the folder and write the settings.
+
+        Raises:
+            UserError: the folder holds a run already, or cannot be written.
+        """
+        if self.config.exists():
+            raise UserError(
+                f"'{self.path}' holds a run already: go on with resume={self.path}, "
+                f"or choose another hydra.run.dir."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+        except OSError as error:
+            raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
+
+    def finish(self) -> None:
+        """Write the marker, last."""
+        write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
+
+
+def open_run(path: Path) -> tuple[RunDir, DictConfig]:
+    """Return a run directory and its settings.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    run = RunDir(path)
+    if not run.config.is_file():
+        raise UserError(
+            f"Expected '{path}' to be a run directory, but it holds no config.yaml: "
+            f"name a folder that leukemia.train wrote."
+        )
+    cfg = OmegaConf.load(run.config)
+    if not isinstance(cfg, DictConfig):
+        raise UserError(f"'{run.config}' is no config of a run.")
+    return run, cfg
+
+
+def environment(seed: int, *, device: str, seconds: float) -> dict[str, Any]:
+    """Return what a reader needs to repeat the run."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "seed": seed,
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024)),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented; NaN is refused."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    def ask(*words: str) -> str:
+        here = Path(__file__).parent
+        found = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        )
+        return found.stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,189 @@
+"""Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia import cli
+from leukemia.errors import UserError
+from leukemia.run import RunDir, environment, open_run, write_json
+
+if TYPE_CHECKING:
+    from leukemia.build import Sources
+    from leukemia.model.fit import Hardware
+    from leukemia.model.network import Network
+
+NOT_LEAKPROOF = (
+    "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli.run_verb(train, "train")
+
+
+def train(cfg: DictConfig) -> None:
+    """Train the stages of a config, or go on with the run directory of ``resume``."""
+    if cfg.resume is None:
+        run = RunDir(Path(cli.output_dir()))
+    else:
+        others = [text for text in cli.overrides() if not text.startswith("resume=")]
+        if others:
+            raise UserError(
+                f"resume= goes on with the run's own settings, but got also {others}: drop them."
+            )
+        run, cfg = open_run(Path(cfg.resume))
+        if run.done:
+            print(f"{run.path} is finished already.")
+            return
+    Training(run, cfg, multirun=cli.is_multirun()).run_all()
+
+
+class Training:
+    """One run, from settings to DONE.
+
+    Args:
+        run: its directory.
+        cfg: its settings.
+        multirun: one of several trials: the test part stays closed.
+    """
+
+    def __init__(self, run: RunDir, cfg: DictConfig, *, multirun: bool = False) -> None:
+        """Store the settings."""
+        self.run, self.cfg, self.multirun = run, cfg, multirun
+        self.began = time.monotonic()
+        self.notes: list[str] = []
+
+    def run_all(self) -> None:
+        """Prepare, train every stage, predict, and write what a run leaves."""
+        # Imported here, so that help and printed configs never wait for torch.
+        from leukemia import build
+        from leukemia.data.split_file import write_split
+        from leukemia.tracking import make_tracker
+
+        cfg = self.cfg
+        hardware, stages = build.build_hardware(cfg), build.build_stages(cfg)
+        build.build_loss(cfg)
+        data = build.build_data(cfg)
+        data.prepare_data()
+        data.setup("fit")
+        network, said = build.build_network(cfg, data)
+        if not self.run.config.exists():
+            self.run.start(cfg)
+        write_split(self.run.split, data.split, data.manifest, data.classes)
+        self._note(said, data)
+        tracker = make_tracker(cfg, self.run.path)
+        try:
+            for stage in stages:
+                self._run_stage(stage, data, network, hardware, tracker)
+            metrics = self._finish(data, network, hardware)
+            tracker.summary(metrics)
+        finally:
+            tracker.finish()
+        self.run.finish()
+
+    def _note(self, said: str, data: "Sources") -> None:
+        sizes = {part: len(rows) for part, rows in data.split.parts.items()}
+        self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *data.split.notes]
+        if self.cfg.data.name == "synthetic":
+            self.notes.append(
+                "PAINTED SMEARS: these figures show that the framework works and say nothing "
+                "about leukemia. Set LEUKEMIA_DATA to train on real images."
+            )
+        else:
+            self.notes.append(NOT_LEAKPROOF)
+        if skipped := data.manifest.skipped:
+            rows = "".join(f'"{bad.path}","{bad.reason}"\n' for bad in skipped)
+            self.run.skipped.write_text("file,reason\n" + rows, encoding="utf-8")
+            self.notes.append(
+                f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
+            )
+        print(*self.notes[:2], sep="\n")
+
+    def _run_stage(
+        self, stage: Any, data: "Sources", network: "Network", hardware: "Hardware", tracker: Any
+    ) -> None:
+        import torch
+
+        from leukemia import build
+        from leukemia.model.fit import History, fit_stage, save_atomically
+        from leukemia.report.history import read_history, write_history
+
+        finished = self.run.checkpoints / f"{stage.name}.ckpt"
+        if finished.is_file():
+            network.load_state_dict(torch.load(finished, weights_only=True)["state_dict"])
+            return
+        earlier = read_history(self.run.history) if self.run.history.is_file() else []
+        history = History(
+            stage.name,
+            [row for row in earlier if row["stage"] != stage.name],
+            lambda rows: (write_history(self.run.history, rows), tracker.log(rows[-1]))[0],
+        )
+        stage_data = build.build_stage_data(self.cfg, stage, data, network, hardware)
+        part = network if stage_data is data and stage.name == "finetune" else network.head
+        module = build.build_classifier(self.cfg, part, stage.name)
+        fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
+        save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)
+
+    def _finish(
+        self, data: "Sources", network: "Network", hardware: "Hardware"
+    ) -> dict[str, dict[str, Any]]:
+        from leukemia import build
+        from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.history import read_history
+        from leukemia.report.html import write_report
+        from leukemia.report.metrics import summarize
+        from leukemia.report.predictions import Predictions
+        from leukemia.report.table import print_summary
+
+        module = build.build_classifier(self.cfg, network)
+        metrics: dict[str, dict[str, Any]] = {}
+        predictions: dict[str, Predictions] = {}
+        for part in ("val",) if self.multirun else ("val", "test"):
+            rows = data.parts[part]
+            predictions[part] = Predictions(
+                tuple(data.manifest.files[row] for row in rows),
+                data.manifest.labels[rows],
+                predict(module, data.loader(part), hardware),
+                data.classes,
+            )
+            predictions[part].write(self.run.predictions(part))
+            metrics[part] = summarize(predictions[part], data.split.groups[rows])
+        save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
+        write_json(self.run.metrics, metrics)
+        seen = environment(
+            self.cfg.seed,
+            device=f"{hardware.accelerator}, {hardware.precision}",
+            seconds=time.monotonic() - self.began,
+        )
+        write_json(self.run.environment, seen)
+        floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
+        write_report(
+            self.run.report,
+            title=f"{self.cfg.model.name} on {self.cfg.data.name}",
+            metrics=metrics,
+            predictions=predictions,
+            history=read_history(self.run.history),
+            config_yaml=OmegaConf.to_yaml(self.cfg, resolve=True),
+            environment=seen,
+            notes=self.notes,
+            floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
+        )
+        print_summary(
+            metrics,
+            data.classes,
+            {
+                "run": self.run.path,
+                "report": self.run.report,
+                "predictions": self.run.predictions("val").parent,
+            },
+            self.notes[2:],
+        )
+        return metrics
+
+
+if __name__ == "__main__":
+    main()

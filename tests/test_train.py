@@ -1,0 +1,239 @@
+"""`python -m leukemia.train`, from outside: commands in, files and numbers out."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn import metrics as reference
+
+from tests.commands import command, environment, run
+
+CLASSES = ["Benign", "Early", "Pre", "Pro"]
+SMALL = [
+    "data=synthetic",
+    "data.per_class=20",
+    "crop.size=64",
+    "model.backbone.weights=null",
+    "head=linear",
+    "stages=[head,finetune]",
+    "stage.head.epochs=8",
+    "stage.head.batch_size=8",
+    "stage.finetune.epochs=4",
+    "stage.finetune.batch_size=8",
+    "trainer.progress=false",
+    "trainer.threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run over both stages."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    done = run("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "PAINTED SMEARS" in done.stdout
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_every_file_of_the_contract(finished: Path):
+    present = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
+    assert present >= {
+        "config.yaml",
+        "environment.json",
+        "split.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "history.csv",
+        "predictions/val.csv",
+        "predictions/test.csv",
+        "metrics.json",
+        "report.html",
+        "DONE",
+    }
+    for name in ("best", "last"):
+        torch.load(finished / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    cfg = OmegaConf.load(finished / "config.yaml")
+    assert cfg.stage.finetune.epochs == 4
+    assert "${" not in (finished / "config.yaml").read_text()
+    assert list(rows(finished / "split.csv")[0]) == ["file", "sha256", "label", "group", "part"]
+    assert {row["part"] for row in rows(finished / "split.csv")} == {"train", "val", "test"}
+    history = rows(finished / "history.csv")
+    assert [row["stage"] for row in history] == ["head"] * 8 + ["finetune"] * 4
+    assert [row["epoch"] for row in history] == [*map(str, range(8)), *map(str, range(4))]
+    assert json.loads((finished / "environment.json").read_text())["seed"] == 0
+
+
+def test_figures_agree_with_scikit_learn_on_the_predictions_file(finished: Path):
+    found = json.loads((finished / "metrics.json").read_text())["test"]
+    table = rows(finished / "predictions" / "test.csv")
+    truth = np.array([CLASSES.index(row["label"]) for row in table])
+    p = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in table])
+    decided = p.argmax(1)
+    assert [row["prediction"] for row in table] == [CLASSES[i] for i in decided]
+    p_cancer = np.array([float(row["p_cancer"]) for row in table])
+    np.testing.assert_allclose(p_cancer, 1 - p[:, 0], atol=1e-9)
+    expected = {
+        "accuracy": reference.accuracy_score(truth, decided),
+        "macro_f1": reference.f1_score(truth, decided, average="macro", zero_division=0),
+        "cancer_recall": reference.recall_score(truth > 0, decided > 0),
+        "cancer_specificity": reference.recall_score(truth > 0, decided > 0, pos_label=False),
+        "roc_auc": reference.roc_auc_score(truth > 0, p_cancer),
+        "average_precision": reference.average_precision_score(truth > 0, p_cancer),
+        "nll": reference.log_loss(truth, p, labels=range(4)),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-6), name
+    assert found["n"] == len(table)
+    assert found["confusion"] == reference.confusion_matrix(truth, decided).tolist()
+
+
+@pytest.mark.parametrize(("stage", "epochs"), [("head", 3), ("finetune", 2)])
+def test_kill_and_resume_equals_an_uninterrupted_run(
+    stage: str, epochs: int, finished: Path, cache: Path, tmp_path: Path
+):
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        command("train", *SMALL, f"hydra.run.dir={folder}"),
+        cwd=tmp_path,
+        env=environment(cache),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    history = folder / "history.csv"
+    deadline = time.monotonic() + 200
+    while not (history.is_file() and sum(r["stage"] == stage for r in rows(history)) >= epochs):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "DONE").exists()
+
+    resumed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("metrics.json", "history.csv", "split.csv", "predictions/test.csv"):
+        assert (folder / name).read_text() == (finished / name).read_text(), name
+    assert (folder / "DONE").is_file()
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path, cache: Path):
+    before = (finished / "metrics.json").stat().st_mtime_ns
+    again = run("train", f"resume={finished}", cache=cache, cwd=finished.parent)
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    assert (finished / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_trials_of_a_multirun_never_open_the_test_part(cache: Path, tmp_path: Path):
+    done = run(
+        "train",
+        "-m",
+        *SMALL,
+        "trainer.max_epochs=1",
+        "seed=0,1",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+        cache=cache,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for trial in ("0", "1"):
+        folder = tmp_path / "sweep" / trial
+        assert list(json.loads((folder / "metrics.json").read_text())) == ["val"]
+        assert not (folder / "predictions" / "test.csv").exists()
+        assert (folder / "DONE").is_file()
+
+
+def test_the_baseline_trains_on_painted_smears(cache: Path, tmp_path: Path):
+    done = run(
+        "train",
+        "model=baseline",
+        "data=synthetic",
+        "data.per_class=20",
+        "trainer.max_epochs=2",
+        "trainer.progress=false",
+        f"hydra.run.dir={tmp_path}/run",
+        cache=cache,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "DONE").is_file()
+
+
+def test_help_and_configs_do_not_import_torch(tmp_path: Path):
+    for flags in (["--help"], ["--cfg", "job"]):
+        code = (
+            "import sys; from leukemia import train; sys.argv[1:] = " + repr(flags) + "\n"
+            "try: train.main()\n"
+            "finally: print('torch' in sys.modules, 'lightning' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "False False"
+
+
+MISTAKES = {
+    "no data": (["data=aria"], "Kaggle 'mehradaria/leukemia'"),
+    "absent folder": (["data.root=nowhere"], "nowhere"),
+    "unknown setting": (["trainer.max_epoch=3"], "trainer.max_epochs"),
+    "unknown model": (["model=resnet19"], "model/resnet19"),
+    "unknown backbone": (["model.backbone.name=resnet19", *SMALL], "model.backbone.name"),
+    "no weights file": ([*SMALL, "model.backbone.weights=nowhere.pth"], "nowhere.pth"),
+    "negative lambda": ([*SMALL, "loss.lambda_nll=-1"], "loss.lambda_nll"),
+    "lambda no number": ([*SMALL, "loss.lambda_bce=much"], "loss.lambda_bce"),
+    "unknown stage": ([*SMALL, "stages=[tail]"], "stages"),
+    "no epochs": ([*SMALL, "trainer.max_epochs=0"], "trainer.max_epochs"),
+    "precision": ([*SMALL, "trainer.precision=8"], "trainer.precision"),
+    "paper split of other files": ([*SMALL, "split=paper"], "split=stratified"),
+    "resume nothing": (["resume=nowhere"], "nowhere"),
+    "embeddings without file": (["data=embeddings"], "data.file"),
+    "baseline head": ([*SMALL, "model=baseline", "stages=[head]"], "stages=[finetune]"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(name: str, cache: Path, tmp_path: Path):
+    overrides, told = MISTAKES[name]
+    done = run("train", *overrides, cache=cache, cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert told in lines[0]
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_head_on_published_embeddings_reaches_the_svm(
+    published: Path, cache: Path, tmp_path: Path
+):
+    done = run(
+        "train",
+        "data=embeddings",
+        f"data.file={published / 'resnet18_embeddings.npz'}",
+        "trainer.progress=false",
+        f"hydra.run.dir={tmp_path}/run",
+        cache=cache,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert found["n"] == 400
+    assert found["accuracy"] >= 0.92
