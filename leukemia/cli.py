@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -57,17 +58,17 @@ def _reporting(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], Non
 
 def output_dir() -> str:
     """Return the directory that Hydra chose for this job."""
-    return str(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir)
+    return str(HydraConfig.get().runtime.output_dir)
 
 
 def is_multirun() -> bool:
     """Whether this job is one of several."""
-    return bool(hydra.core.hydra_config.HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN)
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def overrides() -> list[str]:
     """Return the overrides of this job, as typed."""
-    return list(hydra.core.hydra_config.HydraConfig.get().overrides.task)
+    return list(HydraConfig.get().overrides.task)
 
 
 def drop_if_empty() -> None:
@@ -106,9 +107,9 @@ def _one_line(error: Exception, config_name: str) -> str:
 
 def _keys(config_name: str) -> list[str]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg: Any = OmegaConf.to_container(hydra.compose(config_name), resolve=False)
+        cfg = OmegaConf.to_container(hydra.compose(config_name), resolve=False)
 
-    def walk(node: Any, prefix: str) -> list[str]:
+    def walk(node: object, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return [prefix]
         return [

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,20 @@ from omegaconf import DictConfig, OmegaConf
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 
-PACKAGES = ["torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations", "opencv-python-headless", "pillow", "numpy", "scikit-learn", "wandb"]
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "albumentations",
+    "opencv-python-headless",
+    "pillow",
+    "numpy",
+    "scikit-learn",
+    "wandb",
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,7 @@ def environment(seed: int, *, device: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON, indented; NaN is refused."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,10 +55,10 @@ class WandbTracker:
             project=cfg.logger.project,
             group=cfg.logger.group,
             tags=list(cfg.logger.tags),
-            config=OmegaConf.to_container(cfg, resolve=True),
+            config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
             name=folder.name,
             dir=folder,
-            mode=mode,
+            mode=cast(Literal["online", "offline", "disabled"] | None, mode),
             settings=wandb.Settings(silent=True),
         )
 

@@ -12,8 +12,9 @@ from leukemia.run import RunDir, environment, open_run, write_json
 
 if TYPE_CHECKING:
     from leukemia.build import Sources
-    from leukemia.model.fit import Hardware
+    from leukemia.model.fit import Hardware, Row, Stage
     from leukemia.model.network import Network
+    from leukemia.tracking import Tracker
 
 NOT_LEAKPROOF = (
     "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
@@ -61,7 +62,7 @@ class Training:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
         from leukemia import build
-        from leukemia.data.split_file import write_split
+        from leukemia.data.split import write_split
         from leukemia.tracking import make_tracker
 
         cfg = self.cfg
@@ -104,7 +105,12 @@ class Training:
         print(*self.notes[:2], sep="\n")
 
     def _run_stage(
-        self, stage: Any, data: "Sources", network: "Network", hardware: "Hardware", tracker: Any
+        self,
+        stage: "Stage",
+        data: "Sources",
+        network: "Network",
+        hardware: "Hardware",
+        tracker: "Tracker",
     ) -> None:
         import torch
 
@@ -117,11 +123,12 @@ class Training:
             network.load_state_dict(torch.load(finished, weights_only=True)["state_dict"])
             return
         earlier = read_history(self.run.history) if self.run.history.is_file() else []
-        history = History(
-            stage.name,
-            [row for row in earlier if row["stage"] != stage.name],
-            lambda rows: (write_history(self.run.history, rows), tracker.log(rows[-1]))[0],
-        )
+
+        def write(rows: "list[Row]") -> None:
+            write_history(self.run.history, rows)
+            tracker.log(rows[-1])
+
+        history = History(stage.name, [r for r in earlier if r["stage"] != stage.name], write)
         stage_data = build.build_stage_data(self.cfg, stage, data, network, hardware)
         part = network if stage_data is data and stage.name == "finetune" else network.head
         module = build.build_classifier(self.cfg, part, stage.name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import numpy as np
@@ -157,6 +158,12 @@ class SmearDataModule(ArrayDataModule):
         self.array = open_pixels(
             self.root, self.manifest, self.preprocess, self.cache_dir, workers=self.workers
         )
+
+    def pixels(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Return all images (N, size, size, 3) and labels (N,); `setup` must have run."""
+        if self.array is None or self.labels is None or self.array.dtype != np.uint8:
+            raise RuntimeError("Expected setup() to be called before pixels are asked for.")
+        return cast(npt.NDArray[np.uint8], self.array), self.labels
 
 
 class EmbeddingDataModule(ArrayDataModule):

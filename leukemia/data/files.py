@@ -114,9 +114,7 @@ def _visible(folder: Path) -> list[Path]:
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     for entry in entries:
         if not _is_text(entry.name):
-            raise UserError(
-                f"The name {entry.name!a} in '{folder}' is not valid UTF-8: rename it."
-            )
+            raise UserError(f"The name {entry.name!a} in '{folder}' is not valid UTF-8: rename it.")
     return sorted(entries, key=lambda entry: entry.name)
 
 

@@ -1,10 +1,10 @@
 """The LightningModule that trains any network of ours: it assembles and computes nothing."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -101,7 +101,7 @@ class Classifier(L.LightningModule):
             ]
         return torch.stack([self(view).double().softmax(1) for view in views]).mean(0)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and the schedule over all steps of the fit."""
         if self.optimizer is None or self.schedule is None:
             raise RuntimeError("Expected an optimizer and a schedule, but got none.")

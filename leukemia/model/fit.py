@@ -1,7 +1,6 @@
 """One stage of training, and prediction: a fresh Lightning Trainer for each."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside and renames, so that a kill leaves the old checkpoint or the new one."""
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
         """Write the checkpoint."""
         save_atomically(checkpoint, Path(path))
@@ -118,7 +117,7 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
     torch.save(content, beside)
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 class History(Callback):

@@ -28,7 +28,8 @@ def resolve_accelerator(accelerator: str) -> str:
         )
     if not present[name]:
         raise UserError(
-            f"trainer.accelerator={accelerator} is not on this machine: use trainer.accelerator=cpu."
+            f"trainer.accelerator={accelerator} is not on this machine: "
+            f"use trainer.accelerator=cpu."
         )
     return name
 

@@ -1,0 +1,73 @@
+"""Draw images at random by whole groups, whatever the order of the rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from leukemia.errors import UserError
+
+# Second word of the seed: each purpose has a stream of its own (1 is the order of batches).
+VALIDATION, STRATIFIED, BALANCE = 11, 12, 13
+
+
+def stream(seed: int, *purpose: int) -> np.random.Generator:
+    """Return the random stream of a purpose.
+
+    Raises:
+        UserError: a negative seed.
+    """
+    if seed < 0:
+        raise UserError(f"Expected seed to be 0 or more, but got {seed}.")
+    return np.random.default_rng([seed, *purpose])
+
+
+def draw_images(pool: list[list[int]], n: int, rng: np.random.Generator) -> list[int]:
+    """Draw groups that hold n images together.
+
+    Args:
+        pool: rows of each group.
+        n: images wanted.
+        rng: the random stream.
+
+    Returns:
+        The rows drawn: exactly n where some choice of groups holds n, otherwise as many below n
+        as a choice can.
+    """
+    drawn = [pool[i] for i in rng.permutation(len(pool))]
+    # Bit s of reachable[i] is set where groups i, i + 1, ... can make s images.
+    reachable = [1]
+    for group in reversed(drawn):
+        reachable.append((reachable[-1] | reachable[-1] << len(group)) & ((2 << n) - 1))
+    reachable.reverse()
+    wanted = reachable[0].bit_length() - 1
+    rows: list[int] = []
+    for group, later in zip(drawn, reachable[1:], strict=True):
+        left = wanted - len(rows) - len(group)
+        if left >= 0 and later >> left & 1:
+            rows += group
+    return rows
+
+
+def share_out(
+    pool: list[list[int]], fractions: Sequence[float], rng: np.random.Generator
+) -> list[list[int]]:
+    """Share groups out at random.
+
+    Each group in turn, the larger ones first, goes where the least of its due has arrived. So
+    a share differs from its due by at most twice the largest group, and no share stays empty
+    while there are as many groups as shares.
+
+    Args:
+        pool: rows of each group.
+        fractions: what is due to each share.
+        rng: the random stream.
+
+    Returns:
+        The rows of each share.
+    """
+    shuffled = [pool[i] for i in rng.permutation(len(pool))]
+    shares: list[list[int]] = [[] for _ in fractions]
+    for group in sorted(shuffled, key=len, reverse=True):
+        filled = [len(s) / f for s, f in zip(shares, fractions, strict=True)]
+        shares[filled.index(min(filled))] += group
+    return shares
