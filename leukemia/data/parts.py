@@ -156,13 +156,13 @@ def _read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")
-            lines = list(reader)
+            columns, lines = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"The split '{path}' cannot be read: {error}.") from error
-    if reader.fieldnames != _COLUMNS:
+    if columns != _COLUMNS:
         raise UserError(
             f"Expected the split '{path}' to have the columns {','.join(_COLUMNS)}, "
-            f"but got {','.join(reader.fieldnames or ['nothing'])}."
+            f"but got '{','.join(columns)}'."
         )
     return lines
 

@@ -102,8 +102,13 @@ def paper_split(
     train, left_out = leave_out_copies(train, val, manifest, groups, "train", "val")
     notes += left_out
     parts = {"train": train, "val": val, "test": test}
-    for part in PARTS:
-        for label in range(n_classes):
+    for label in range(n_classes):
+        n = int((manifest.labels[val] == label).sum())
+        if n != n_val:
+            notes.append(
+                f"Class {class_folder(manifest, label)} has {n} validation images, not {n_val}."
+            )
+        for part in PARTS:
             if label not in manifest.labels[parts[part]]:
                 raise UserError(
                     f"Class {class_folder(manifest, label)} has no file for part '{part}' "

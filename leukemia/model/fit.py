@@ -209,9 +209,10 @@ def fit_stage(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
-        trainer.fit(module, data, ckpt_path=last if resumed else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(module, data, ckpt_path=last if resumed else None)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
     state = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 

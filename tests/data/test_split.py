@@ -1,0 +1,391 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from leukemia.classes import Classes
+from leukemia.data.groups import identical_groups
+from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.split import (
+    PARTS,
+    Split,
+    balance,
+    check_split,
+    paper_split,
+    stratified_split,
+)
+from leukemia.errors import UserError
+
+FOLDERS = ("Benign", "Early", "Pre")
+
+
+def table(*rows: tuple[int, int, str]) -> Manifest:
+    """A manifest from (label, file number, content)."""
+    return Manifest(
+        files=tuple(f"{FOLDERS[label]}/WBC-2-{number:03d}.png" for label, number, _ in rows),
+        labels=np.array([label for label, _, _ in rows], dtype=np.int64),
+        sizes=np.ones((len(rows), 2), dtype=np.int64),
+        sha256=tuple(content for _, _, content in rows),
+    )
+
+
+def numbered(n: int, copies: dict[tuple[int, int], tuple[int, int]] | None = None) -> Manifest:
+    """Two classes with files 1 to n; `copies` maps (label, number) to the file it repeats."""
+    names = [(label, number) for label in (0, 1) for number in range(1, n + 1)]
+    return table(*[(*name, str((copies or {}).get(name, name))) for name in names])
+
+
+SMALL = {"train_numbers": (1, 8), "test_numbers": (9, 10), "n_val": 2, "block_start": 7}
+
+
+def paper(manifest: Manifest, *, seed: int = 0, **changes) -> Split:
+    groups = identical_groups(manifest.sha256)
+    return paper_split(manifest, groups, 2, seed=seed, **{**SMALL, **changes})
+
+
+def numbers(manifest: Manifest, split: Split, part: str, label: int) -> list[int]:
+    return [
+        int(manifest.files[row][-7:-4])
+        for row in split.parts[part]
+        if manifest.labels[row] == label
+    ]
+
+
+def by_file(manifest: Manifest, split: Split) -> dict[str, str]:
+    return {manifest.files[row]: part for part in PARTS for row in split.parts[part]}
+
+
+def assert_disjoint(manifest: Manifest, split: Split) -> None:
+    """No file, hash or group in two parts; an implementation apart from `check_split`."""
+    for one, other in itertools.combinations(PARTS, 2):
+        a, b = split.parts[one], split.parts[other]
+        assert not set(a) & set(b)
+        assert not {manifest.sha256[row] for row in a} & {manifest.sha256[row] for row in b}
+        assert not set(split.groups[a]) & set(split.groups[b])
+    for part in PARTS:
+        rows = split.parts[part]
+        assert rows.dtype == np.int64
+        assert rows.tolist() == sorted(set(rows.tolist()))
+
+
+# split=paper ------------------------------------------------------------------------------
+
+
+def test_a_block_takes_its_numbers_and_test_the_last_ones():
+    manifest = numbered(12)
+    split = paper(manifest, validation="block", block_start=4)
+    for label in (0, 1):
+        assert numbers(manifest, split, "train", label) == [1, 2, 3, 6, 7, 8]
+        assert numbers(manifest, split, "val", label) == [4, 5]
+        assert numbers(manifest, split, "test", label) == [9, 10]
+    assert split.notes == ()
+
+
+def test_random_validation_has_its_number_in_each_class_and_follows_the_seed():
+    manifest = numbered(12)
+    splits = [paper(manifest, seed=seed) for seed in (0, 0, 1, 2)]
+    for split in splits:
+        for label in (0, 1):
+            val = numbers(manifest, split, "val", label)
+            train = numbers(manifest, split, "train", label)
+            assert len(val) == 2
+            assert sorted(val + train) == [1, 2, 3, 4, 5, 6, 7, 8]
+            assert numbers(manifest, split, "test", label) == [9, 10]
+    assert by_file(manifest, splits[0]) == by_file(manifest, splits[1])
+    assert len({tuple(split.parts["val"]) for split in (splits[0], *splits[2:])}) == 3
+
+
+def test_random_validation_keeps_copies_together_and_its_number():
+    pairs = {(0, 2): (0, 1), (0, 4): (0, 3), (0, 6): (0, 5), (0, 8): (0, 7)}
+    manifest = numbered(10, pairs)
+    for seed in range(5):
+        split = paper(manifest, seed=seed)
+        assert_disjoint(manifest, split)
+        first, second = numbers(manifest, split, "val", 0)
+        assert (first % 2, second) == (1, first + 1)
+
+
+def test_the_training_copy_of_a_test_file_is_left_out_and_noted():
+    manifest = numbered(10, {(0, 3): (0, 9)})
+    split = paper(manifest, validation="block")
+    assert numbers(manifest, split, "train", 0) == [1, 2, 4, 5, 6]
+    assert numbers(manifest, split, "test", 0) == [9, 10]
+    (note,) = split.notes
+    assert "'Benign/WBC-2-003.png' (copy of 'Benign/WBC-2-009.png')" in note
+
+
+def test_the_training_copy_of_a_validation_file_is_left_out_and_noted():
+    manifest = numbered(10, {(0, 3): (0, 7)})
+    split = paper(manifest, validation="block")
+    assert numbers(manifest, split, "train", 0) == [1, 2, 4, 5, 6]
+    assert numbers(manifest, split, "val", 0) == [7, 8]
+    (note,) = split.notes
+    assert "'Benign/WBC-2-003.png' (copy of 'Benign/WBC-2-007.png')" in note
+
+
+def test_the_validation_copy_of_a_test_file_is_left_out_and_noted():
+    manifest = numbered(10, {(0, 7): (1, 9)})
+    split = paper(manifest, validation="block")
+    assert numbers(manifest, split, "val", 0) == [8]
+    assert numbers(manifest, split, "test", 1) == [9, 10]
+    notes = " ".join(split.notes)
+    assert "'Benign/WBC-2-007.png' (copy of 'Early/WBC-2-009.png')" in notes
+    assert "Copies with different labels" in notes
+    assert "Class 'Benign' has 1 validation images, not 2" in notes
+
+
+def test_copies_with_different_labels_stay_in_training():
+    manifest = numbered(10, {(1, number): (0, number) for number in range(1, 6)})
+    for seed in range(5):
+        split = paper(manifest, seed=seed)
+        assert_disjoint(manifest, split)
+        for label in (0, 1):
+            assert set(numbers(manifest, split, "train", label)) >= {1, 2, 3, 4, 5}
+            assert len(numbers(manifest, split, "val", label)) == 2
+
+
+def test_missing_numbers_are_noted():
+    manifest = numbered(10).take([*range(3), *range(4, 20)])
+    assert paper(manifest).notes == ("Class 'Benign' has 7 files numbered 1 to 8, not 8.",)
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ([r for r in range(20) if r not in (18, 19)], "'Early' has no file for part 'test'"),
+        ([r for r in range(20) if r not in range(10, 18)], "'Early' has no file for part 'train'"),
+        (range(10), "number 1 has no file for part 'train'"),
+    ],
+)
+def test_data_without_the_numbers_is_sent_to_another_split(kept, told):
+    with pytest.raises(UserError) as caught:
+        paper(numbered(10).take(list(kept)))
+    assert told in str(caught.value)
+    assert "Aria et al." in str(caught.value)
+    assert "split=stratified" in str(caught.value)
+
+
+def test_a_file_without_a_number_is_named():
+    manifest = Manifest(("Benign 1/cell.png",), np.array([0]), np.ones((1, 2), np.int64), ("x",))
+    with pytest.raises(UserError, match=r"'Benign 1/cell.png' has no number.*split=stratified"):
+        paper(manifest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"validation": "blocks"}, "split.validation"),
+        ({"n_val": 0}, "split.n_val"),
+        ({"n_val": 8}, "split.n_val"),
+        ({"validation": "block", "block_start": 0}, "split.block_start"),
+        ({"validation": "block", "block_start": 8}, "split.block_start"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_bad_setting_of_the_paper_split_is_named(changes, told):
+    with pytest.raises(UserError, match=told):
+        paper(numbered(10), **changes)
+
+
+@st.composite
+def numbered_with_copies(draw: st.DrawFn) -> Manifest:
+    name = st.tuples(st.integers(0, 1), st.integers(1, 10))
+    return numbered(10, draw(st.dictionaries(name, name, max_size=8)))
+
+
+@settings(deadline=None)
+@given(numbered_with_copies(), st.sampled_from(["random", "block"]), st.integers(0, 9))
+def test_the_paper_split_never_leaks_and_drops_only_copies(manifest, validation, seed):
+    try:
+        split = paper(manifest, seed=seed, validation=validation)
+    except UserError:  # so many copies that a class has no validation image left
+        reject()
+    assert_disjoint(manifest, split)
+    used = by_file(manifest, split)
+    held_out = {manifest.sha256[row] for part in ("val", "test") for row in split.parts[part]}
+    for row, file in enumerate(manifest.files):
+        if int(file[-7:-4]) > 8:
+            assert used[file] == "test"
+        elif file not in used:
+            assert manifest.sha256[row] in held_out
+            assert f"'{file}'" in " ".join(split.notes)
+    order = np.random.default_rng(seed).permutation(len(manifest))
+    shuffled = manifest.take(order)
+    assert by_file(shuffled, paper(shuffled, seed=seed, validation=validation)) == used
+
+
+# split=stratified -------------------------------------------------------------------------
+
+
+def stratified(manifest: Manifest, seed: int = 0, **changes) -> Split:
+    groups = identical_groups(manifest.sha256)
+    return stratified_split(manifest, groups, 2, seed=seed, **changes)
+
+
+def counts(manifest: Manifest, split: Split) -> dict[str, list[int]]:
+    return {p: np.bincount(manifest.labels[split.parts[p]], minlength=2).tolist() for p in PARTS}
+
+
+def test_every_class_is_split_in_the_same_proportions():
+    manifest = numbered(50)
+    assert counts(manifest, stratified(manifest)) == {
+        "train": [30, 30],
+        "val": [10, 10],
+        "test": [10, 10],
+    }
+    assert counts(manifest, stratified(manifest, fractions=(0.8, 0.1, 0.1))) == {
+        "train": [40, 40],
+        "val": [5, 5],
+        "test": [5, 5],
+    }
+
+
+def test_stratified_follows_the_seed_and_zero_is_one():
+    manifest = numbered(50)
+    splits = [by_file(manifest, stratified(manifest, seed)) for seed in (0, 0, 1, 2)]
+    assert splits[0] == splits[1]
+    assert splits[0] != splits[2] != splits[3] != splits[0]
+
+
+def test_classes_and_purposes_are_drawn_apart():
+    manifest = numbered(50)
+    split = stratified(manifest)
+    assert numbers(manifest, split, "test", 0) != numbers(manifest, split, "test", 1)
+
+
+@st.composite
+def any_with_copies(draw: st.DrawFn) -> Manifest:
+    """Two classes with copies inside and across them, each with three images of its own."""
+    rows = []
+    for label in (0, 1):
+        own = [f"{label}-{i}" for i in range(3)]
+        more = draw(st.lists(st.integers(0, 12).map(str), max_size=25))
+        rows += [(label, number, content) for number, content in enumerate(own + more)]
+    return table(*draw(st.permutations(rows)))
+
+
+@settings(deadline=None)
+@given(any_with_copies(), st.integers(0, 9))
+def test_stratified_is_complete_disjoint_balanced_and_blind_to_order(manifest, seed):
+    split = stratified(manifest, seed)
+    assert_disjoint(manifest, split)
+    used = by_file(manifest, split)
+    assert set(used) == set(manifest.files)
+    check_split(split, manifest)
+
+    order = np.random.default_rng(seed).permutation(len(manifest))
+    shuffled = manifest.take(order)
+    assert by_file(shuffled, stratified(shuffled, seed)) == used
+
+    # A group with several labels counts in the first of them.
+    first = {}
+    for sha256, label in zip(manifest.sha256, manifest.labels.tolist(), strict=True):
+        first[sha256] = min(label, first.get(sha256, label))
+    counted = np.array([first[sha256] for sha256 in manifest.sha256])
+    largest = max(manifest.sha256.count(sha256) for sha256 in manifest.sha256)
+    for part, fraction in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
+        for label in (0, 1):
+            due = fraction * (counted == label).sum()
+            assert abs((counted[split.parts[part]] == label).sum() - due) <= 2 * largest
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [(0.6, 0.2), (0.6, 0.2, 0.3), (0.8, 0.2, 0.0), (1.2, -0.1, -0.1), (0.6, 0.4, float("nan"))],
+)
+def test_bad_fractions_are_named(fractions):
+    with pytest.raises(UserError, match=r"split\.fractions"):
+        stratified(numbered(10), fractions=fractions)
+
+
+def test_a_class_too_small_to_split_is_named():
+    manifest = table((0, 1, "a"), (0, 2, "b"), (0, 3, "c"), (1, 1, "d"), (1, 2, "d"), (1, 3, "e"))
+    with pytest.raises(UserError, match="class 'Early' has 2"):
+        stratified(manifest)
+
+
+# data.balance -----------------------------------------------------------------------------
+
+
+def uneven() -> tuple[Manifest, Split]:
+    manifest = numbered(50).take([*range(20), *range(50, 100)])
+    return manifest, stratified(manifest)
+
+
+def test_balance_keeps_equally_many_of_each_class():
+    manifest, split = uneven()
+    assert counts(manifest, split) == {"train": [12, 30], "val": [4, 10], "test": [4, 10]}
+    balanced = balance(split, manifest, 2, 0)
+    assert counts(manifest, balanced) == {"train": [12, 12], "val": [4, 4], "test": [4, 4]}
+    for part in PARTS:
+        assert set(balanced.parts[part]) <= set(split.parts[part])
+    assert balanced.notes == ("data.balance left out 18 of train, 6 of val, 6 of test.",)
+    assert_disjoint(manifest, balanced)
+
+
+def test_balance_follows_the_seed_and_not_the_order():
+    manifest, split = uneven()
+    kept = by_file(manifest, balance(split, manifest, 2, 0))
+    assert by_file(manifest, balance(split, manifest, 2, 0)) == kept
+    assert by_file(manifest, balance(split, manifest, 2, 1)) != kept
+    turned = manifest.take(np.arange(len(manifest))[::-1])
+    assert by_file(turned, balance(stratified(turned), turned, 2, 0)) == kept
+
+
+def test_balance_of_equal_classes_changes_nothing():
+    manifest = numbered(50)
+    split = stratified(manifest)
+    assert by_file(manifest, balance(split, manifest, 2, 0)) == by_file(manifest, split)
+
+
+def test_balance_refuses_to_empty_a_part():
+    manifest = numbered(3)
+    split = Split(
+        {"train": np.array([0, 3]), "val": np.array([1]), "test": np.array([2, 5])},
+        np.arange(6),
+    )
+    with pytest.raises(UserError, match=r"data\.balance.*'val'.*class 'Early'"):
+        balance(split, manifest, 2, 0)
+
+
+# The real images --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(aria, tmp_path_factory) -> Manifest:
+    return build_manifest(aria, Classes(), cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("validation", ["random", "block"])
+def test_the_paper_split_of_the_real_images(real, validation):
+    groups = identical_groups(real.sha256)
+    split = paper_split(real, groups, 4, seed=0, validation=validation)
+    assert {part: len(rows) for part, rows in split.parts.items()} == {
+        "train": 1200,
+        "val": 400,
+        "test": 400,
+    }
+    # All 40 pairs of copies lie within numbers 1 to 189 of Pro, so nothing is left out.
+    assert split.notes == ()
+    for part in PARTS:
+        assert len(set(np.bincount(real.labels[split.parts[part]]))) == 1
+    assert_disjoint(real, split)
+    check_split(split, real)
+    found = {int(real.files[row][-7:-4]) for row in split.parts["test"]}
+    assert found == set(range(401, 501))
+    if validation == "block":
+        found = {int(real.files[row][-7:-4]) for row in split.parts["val"]}
+        assert found == set(range(301, 401))
+
+
+def test_the_stratified_split_of_the_real_images(real):
+    split = stratified_split(real, identical_groups(real.sha256), 4, seed=0)
+    assert_disjoint(real, split)
+    assert sum(len(rows) for rows in split.parts.values()) == 2604
+    assert len(np.unique(split.groups)) == 2564
+    found = {p: np.bincount(real.labels[split.parts[p]]).tolist() for p in PARTS}
+    for part, share in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
+        for n, all_of_class in zip(found[part], (504, 700, 700, 700), strict=True):
+            assert abs(n - share * all_of_class) <= 1
