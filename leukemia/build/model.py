@@ -24,6 +24,7 @@ from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
 
+
 def build_hardware(cfg: DictConfig) -> Hardware:
     """Return device and precision, and set the number of CPU threads."""
     if cfg.trainer.threads is not None:

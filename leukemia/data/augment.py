@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +107,10 @@ class Augmenter:
     def __call__(self, image: NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) as row ``index`` sees it in ``epoch``."""
         # Set for every image: albumentations ignores global seeds, and forked workers would
-        # otherwise all draw the same.
-        self.pipeline.set_random_seed(_mixed(self.seed, epoch, index))
+        # otherwise all draw the same. A state is shared by the steps; a seed would be given to
+        # each of them, and they would all draw alike: every horizontal flip a vertical one too.
+        seed = _mixed(self.seed, epoch, index)
+        self.pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         augmented: NDArray[np.uint8] = self.pipeline(image=image)["image"]
         return augmented
 

@@ -28,7 +28,7 @@ def read_embeddings(file: Path, classes: Classes) -> tuple[npt.NDArray[np.float3
     try:
         with np.load(file, allow_pickle=False) as archive:
             table, files = archive["embeddings"], archive["files"].astype(str)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"Expected data.file '{file}' to be a .npz with arrays 'embeddings' and 'files', "
             f"but reading it failed: {error}"

@@ -1,0 +1,63 @@
+"""Painted smears: the same bytes by seed, and nothing that colour alone could learn well."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from leukemia.classes import Classes
+from leukemia.data.files import list_images, read_image
+from leukemia.data.mask import MaskSpec, stain_mask
+from leukemia.data.synthetic import paint_smears
+from leukemia.errors import UserError
+
+
+def content(folder) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.jpg")}
+
+
+def test_the_same_seed_paints_the_same_bytes(tmp_path):
+    a = content(paint_smears(tmp_path / "a", per_class=4, seed=1))
+    assert a == content(paint_smears(tmp_path / "b", per_class=4, seed=1))
+    other = content(paint_smears(tmp_path / "c", per_class=4, seed=2))
+    assert list(a) == list(other)
+    assert not set(a.values()) & set(other.values())
+    assert len(set(a.values())) == 16
+
+
+def test_the_folder_is_a_dataset_of_named_files(tmp_path):
+    images = list_images(paint_smears(tmp_path / "a", per_class=3), Classes())
+    assert len(images) == 12
+    assert images[0].path == "Benign/WBC-Benign-001.jpg"
+    assert read_image(tmp_path / "a" / images[0].path).shape == (224, 224, 3)
+
+
+def test_a_finished_painting_is_reused_and_other_settings_repaint(tmp_path):
+    folder = paint_smears(tmp_path / "a", per_class=2)
+    file = folder / "Pro" / "WBC-Pro-001.jpg"
+    before = file.stat().st_mtime_ns
+    paint_smears(folder, per_class=2)
+    assert file.stat().st_mtime_ns == before
+    paint_smears(folder, per_class=3)
+    assert (folder / "Pro" / "WBC-Pro-003.jpg").is_file()
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(UserError, match="holds other files"):
+        paint_smears(tmp_path, per_class=1)
+    assert (tmp_path / "mine.txt").read_text() == "kept"
+
+
+def test_colour_alone_says_little_about_the_class(tmp_path):
+    folder = paint_smears(tmp_path / "a", per_class=24)
+    images = list_images(folder, Classes())
+    pixels = [read_image(folder / image.path) for image in images]
+    labels = [image.label for image in images]
+    colour = np.array([[*x.mean((0, 1)), *x.std((0, 1))] for x in pixels])
+    score = cross_val_score(make_pipeline(StandardScaler(), SVC()), colour, labels, cv=4).mean()
+    assert score < 0.6
+    stained = [stain_mask(x, MaskSpec("lab")).mean() for x in pixels]
+    assert min(stained) > 0.02  # cells that the masks find
