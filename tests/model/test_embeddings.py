@@ -1,0 +1,76 @@
+"""Embeddings of a frozen backbone: computed once, equal to those computed online."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.embeddings import cached_embeddings, embed, state_hash
+from leukemia.model.network import Network
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
+ROWS = np.array([7, 1, 4])
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    backbone, _ = make_backbone("resnet18", None, size=64)
+    return Network(Normalize("imagenet"), backbone, nn.Identity())
+
+
+def pixels(rows: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(IMAGES[rows]).permute(0, 3, 1, 2)
+
+
+def test_embeddings_equal_those_computed_online_whatever_mode_the_network_was_in(network):
+    network.train()
+    statistics = network.backbone.body.bn1.running_mean.clone()
+    table = embed(network, IMAGES, ROWS, batch_size=2, progress=False)
+    assert network.training
+    assert torch.equal(network.backbone.body.bn1.running_mean, statistics)
+    assert table.shape == (3, 1, 512)
+    network.eval()
+    with torch.no_grad():
+        online = network.embed(pixels(ROWS)).numpy()
+    np.testing.assert_allclose(table[:, 0], online, rtol=1e-4, atol=1e-5)
+
+
+def test_views_are_embedded_one_by_one(network):
+    table = embed(
+        network,
+        IMAGES,
+        ROWS,
+        views=lambda image, row: np.stack([image, image[::-1]]),
+        progress=False,
+    )
+    assert table.shape == (3, 2, 512)
+    plain = embed(network, IMAGES, ROWS, progress=False)
+    np.testing.assert_allclose(table[:, :1], plain, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(table[:, 1], table[:, 0], atol=1e-3)
+
+
+def test_a_second_call_computes_nothing(network, tmp_path, monkeypatch):
+    def table(content: str = "pixels") -> np.ndarray:
+        return cached_embeddings(
+            network, IMAGES, ROWS, folder=tmp_path, content=content, progress=False
+        )
+
+    first = table()
+    monkeypatch.setattr(network, "embed", lambda inputs: pytest.fail("computed again"))
+    assert np.array_equal(first, table())
+    monkeypatch.undo()
+    table("other pixels")
+    with torch.no_grad():
+        network.backbone.body.conv1.weight.mul_(2)
+    assert not np.array_equal(first, table())
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_hash_follows_every_value(network):
+    before = state_hash(network)
+    assert before == state_hash(network)
+    with torch.no_grad():
+        network.backbone.body.bn1.running_var[3] += 1e-3
+    assert state_hash(network) != before
