@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.data.stain import scale_stains
 from leukemia.errors import UserError
 
 PROBABILITIES = (
@@ -26,6 +27,8 @@ PROBABILITIES = (
     "jitter_p",
     "grey_p",
 )
+# The largest values that still mean something; a zoom to nothing would leave no image.
+_TOPS = {"hue": 0.5, "rotation": 180.0, "scale": 0.9, "hed": 1.0}
 BORDERS = {"black": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
 
@@ -47,8 +50,9 @@ class AugmentSpec:
         saturation: largest relative change.
         hue: largest shift, as a share of the colour circle, at most 0.5.
         jitter_p: probability of the four changes of colour.
-        scale: largest relative zoom.
-        hed: largest relative change of each stain (haematoxylin, eosin).
+        scale: largest relative zoom, below 1.
+        hed: largest relative change of the density of each stain (haematoxylin, eosin, DAB),
+            drawn for every image.
         grey_p: probability of grey.
 
     Raises:
@@ -78,14 +82,21 @@ class AugmentSpec:
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(v, bool) or not isinstance(v, int | float) for v in numbers):
                 raise UserError(f"Expected augment.spec.{name} to be a number, but got {value!r}.")
-            top = 1.0 if name in PROBABILITIES else 0.5 if name == "hue" else math.inf
+            top = 1.0 if name in PROBABILITIES else _TOPS.get(name, math.inf)
             if any(not 0 <= v <= top for v in numbers):
                 raise UserError(
                     f"Expected augment.spec.{name} to be from 0 to {top:g}, but got {value!r}."
                 )
-        if self.blur_kernel % 2 != 1:
+        if not isinstance(self.blur_kernel, int) or self.blur_kernel % 2 != 1:
             raise UserError(
-                f"Expected augment.spec.blur_kernel to be odd, but got {self.blur_kernel}."
+                f"Expected augment.spec.blur_kernel to be an odd integer, "
+                f"but got {self.blur_kernel!r}."
+            )
+        sigma = self.blur_sigma
+        if not isinstance(sigma, tuple) or len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
+            raise UserError(
+                f"Expected augment.spec.blur_sigma to be two numbers above 0, the lower first, "
+                f"but got {sigma!r}."
             )
 
 
@@ -138,6 +149,20 @@ def paper_views(image: NDArray[np.uint8], seed: int, index: int) -> NDArray[np.u
     return np.stack(views)
 
 
+class _StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # it comes without types
+    def __init__(self, largest: float) -> None:
+        super().__init__(p=1.0)
+        self.largest = largest
+
+    def get_params(self) -> dict[str, Any]:
+        return {"factors": 1 + self.random_generator.uniform(-self.largest, self.largest, 3)}
+
+    def apply(
+        self, img: NDArray[np.uint8], factors: NDArray[np.float64], **_: Any
+    ) -> NDArray[np.uint8]:
+        return scale_stains(img, factors)
+
+
 def _mixed(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest())
 
@@ -178,14 +203,7 @@ def _steps(spec: AugmentSpec, border: int) -> list[Any]:
             )
         )
     if spec.hed:
-        steps.append(
-            A.HEStain(
-                method="random_preset",
-                intensity_scale_range=(max(0.0, 1 - spec.hed), 1 + spec.hed),
-                intensity_shift_range=(-spec.hed / 5, spec.hed / 5),
-                p=0.5,
-            )
-        )
+        steps.append(_StainJitter(spec.hed))
     if spec.grey_p:
         steps.append(A.ToGray(p=spec.grey_p))
     return steps

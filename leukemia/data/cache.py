@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
+import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,12 +18,12 @@ from tqdm import tqdm
 
 from leukemia.atomic import write_text
 from leukemia.data.crop import to_square
-from leukemia.data.files import read_image
+from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.errors import UserError
 
-FORMAT = 1  # raise it when the same settings come to mean other pixels
+FORMAT = 2  # raise it when the same settings come to mean other pixels
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def open_pixels(
         Memory-mapped, read-only, shape ``(N, size, size, 3)``, uint8.
 
     Raises:
-        UserError: the cache folder cannot be written.
+        UserError: the cache folder cannot be written, or an image is no longer what the
+            manifest says.
     """
     digest = hashlib.sha256("\n".join([preprocess.key, *manifest.sha256]).encode()).hexdigest()
     folder = cache_dir / f"pixels-{digest[:32]}"
@@ -114,32 +118,16 @@ def _build(
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean(folder.parent)
-    own = folder.parent / f".building-{os.getpid()}-{folder.name}"
+    own = folder.parent / f".building.{os.getpid()}.{uuid.uuid4().hex}.{platform.node()}"
     own.mkdir()
     try:
         path = own / "pixels.npy"
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-        def fill(row: int) -> None:
-            array[row] = preprocess(read_image(root / manifest.files[row]))
-
-        # OpenCV and Pillow leave Python's lock while they work; OpenCV's own threads would
-        # fight with these.
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-                done = pool.map(fill, range(len(manifest)))
-                for _ in tqdm(done, "caching pixels", total=len(manifest), leave=False):
-                    pass
-        finally:
-            cv2.setNumThreads(threads)
-        array.flush()
+        _write_pixels(path, root, manifest, preprocess, shape, workers)
         # Written last, so its existence means that the array is whole.
         marker = {"shape": list(shape), "bytes": path.stat().st_size}
         write_text(own / "marker.json", json.dumps(marker))
         if folder.exists() and not _whole(folder, shape):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         try:
             own.rename(folder)
         except OSError:
@@ -150,10 +138,61 @@ def _build(
         shutil.rmtree(own, ignore_errors=True)
 
 
+def _write_pixels(
+    path: Path,
+    root: Path,
+    manifest: Manifest,
+    preprocess: Preprocess,
+    shape: tuple[int, ...],
+    workers: int | None,
+) -> None:
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        lock = threading.Lock()
+
+        def fill(row: int) -> None:
+            pixels = preprocess(_read(root, manifest, row))
+            # Not through a memory map, which kills the process (SIGBUS) when the disk is full.
+            with lock:
+                file.seek(start + row * pixels.nbytes)
+                file.write(pixels.tobytes())
+
+        # OpenCV and Pillow leave Python's lock while they work; OpenCV's own threads would
+        # fight with these.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+                done = pool.map(fill, range(len(manifest)))
+                for _ in tqdm(
+                    done, "caching pixels", len(manifest), leave=False, disable=None, unit="image"
+                ):
+                    pass
+        finally:
+            cv2.setNumThreads(threads)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(root: Path, manifest: Manifest, row: int) -> NDArray[np.uint8]:
+    path = root / manifest.files[row]
+    try:
+        data = read_bytes(path)
+        # The cache is known by these hashes, so it must hold what they stand for.
+        if hashlib.sha256(data).hexdigest() != manifest.sha256[row]:
+            raise BadImage("changed since the folder was listed")
+        return decode_image(data)
+    except BadImage as error:
+        raise UserError(f"'{path}' cannot be used: {error}. Start again.") from error
+
+
 def _clean(cache_dir: Path) -> None:
-    for left in cache_dir.glob(".building-*"):
-        pid = int(left.name.split("-")[1])
-        if not _alive(pid):
+    for left in cache_dir.glob(".building.*"):
+        _, _, pid, _, node = left.name.split(".", 4)
+        # Another machine's process may well be alive.
+        if node == platform.node() and not _alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 

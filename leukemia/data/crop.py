@@ -36,10 +36,10 @@ def to_square(
         return rgb
     if mode == "square" and rgb.shape[0] != rgb.shape[1]:
         rgb = _window(rgb, replace(spec, order="published") if spec.order == "none" else spec)
-    shrinks = min(rgb.shape[:2]) > size
-    resized = cv2.resize(
-        rgb, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    # In two steps: where one side shrinks and the other grows, a single call would not average.
+    height, width = rgb.shape[:2]
+    small = cv2.resize(rgb, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 

@@ -87,8 +87,10 @@ def paint_smears(
         The folder.
 
     Raises:
-        UserError: a number below 1, or a folder that cannot be written.
+        UserError: a negative seed, another number below 1, or a folder that cannot be written.
     """
+    if seed < 0:
+        raise UserError(f"Expected data.paint_seed to be 0 or more, but got {seed}.")
     for key, value in (("data.per_class", per_class), ("groups", groups), ("size", size)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"Expected {key} to be a whole number from 1 on, but got {value!r}.")
@@ -100,7 +102,7 @@ def paint_smears(
         "groups": groups,
     }
     marker = folder / ".painted.json"
-    if marker.is_file() and json.loads(marker.read_text()) == settings:
+    if _painted(marker, settings):
         return folder
     if folder.exists() and not marker.is_file() and any(folder.iterdir()):
         raise UserError(f"'{folder}' holds other files: name an empty folder for painted smears.")
@@ -117,7 +119,9 @@ def paint_smears(
             rng = np.random.default_rng([seed, 1, label, number])
             image = _smear(_CLASSES[name], lights[number * groups // per_class], size, rng)
             path = own / name / f"WBC-{name}-{number + 1:03d}.jpg"
-            cv2.imwrite(str(path), image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+            # `imwrite` would say nothing of a full disk.
+            _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+            path.write_bytes(encoded.tobytes())
 
         jobs = [(label, number) for label in range(len(_CLASSES)) for number in range(per_class)]
         with ThreadPoolExecutor() as pool:
@@ -126,15 +130,24 @@ def paint_smears(
             ):
                 pass
         write_text(own / marker.name, json.dumps(settings))
-        if folder.exists():
-            shutil.rmtree(folder)
-        own.rename(folder)
+        # Another process may have painted the same meanwhile, and be reading it already.
+        if not _painted(marker, settings):
+            if folder.exists():
+                shutil.rmtree(folder)
+            own.rename(folder)
     except OSError as error:
-        if not (marker.is_file() and json.loads(marker.read_text()) == settings):
+        if not _painted(marker, settings):
             raise UserError(f"Cannot paint smears into '{folder}': {error}.") from error
     finally:
         shutil.rmtree(own, ignore_errors=True)
     return folder
+
+
+def _painted(marker: Path, settings: dict[str, int]) -> bool:
+    try:
+        return bool(json.loads(marker.read_text()) == settings)
+    except (OSError, ValueError):
+        return False
 
 
 def _smear(kind: _Morphology, light: _Acquisition, size: int, rng: np.random.Generator) -> Image:

@@ -1,7 +1,9 @@
-"""The cache of pixels: whole or not at all, whoever builds it."""
-
+import contextlib
+import json
 import multiprocessing
 import os
+import platform
+import resource
 import shutil
 import signal
 import time
@@ -13,122 +15,244 @@ import pytest
 
 from leukemia.classes import Classes
 from leukemia.data.cache import Preprocess, open_pixels
+from leukemia.data.crop import to_square
 from leukemia.data.files import read_image
-from leukemia.data.manifest import build_manifest
-from leukemia.data.mask import MaskSpec
+from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.errors import UserError
 
-PLAIN = Preprocess(MaskSpec("none"), size=32)
-TWO = Classes(("Benign", "Pro"))
+SMALL = Preprocess(MaskSpec(), size=32)
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def dataset(tmp_path: Path) -> tuple[Path, Manifest]:
+    """Twelve images of several sizes, the last two with the same bytes."""
+    root = tmp_path / "images"
     rng = np.random.default_rng(0)
-    for name in TWO.names:
-        folder = tmp_path / "images" / name
-        folder.mkdir(parents=True)
-        for number in range(6):
-            image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-            cv2.imwrite(str(folder / f"{number}.png"), image)
-    return tmp_path / "images"
+    for name in Classes().names:
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            image = rng.integers(60, 256, (32 + 8 * number, 32, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / name / f"{number}.png"), image)
+    shutil.copy(root / "Pro" / "1.png", root / "Pro" / "2.png")
+    return root, build_manifest(root, Classes())
 
 
-def build(root: Path, cache: Path, preprocess: Preprocess = PLAIN) -> np.ndarray:
-    return open_pixels(root, build_manifest(root, TWO), preprocess, cache)
+def entries(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir())
 
 
-def test_rows_are_the_preprocessed_images(root, tmp_path):
-    lab = Preprocess(MaskSpec("lab"), "squash", 16)
-    manifest = build_manifest(root, TWO)
-    array = open_pixels(root, manifest, lab, tmp_path / "cache")
-    assert array.shape == (12, 16, 16, 3)
-    assert array.dtype == np.uint8
-    assert isinstance(array, np.memmap)
+def array_file(cache: Path) -> Path:
+    return next(cache.glob("*/*.npy"))
+
+
+def test_row_i_is_the_preprocessed_file_i(dataset, tmp_path):
+    root, manifest = dataset
+    pixels = open_pixels(root, manifest, SMALL, tmp_path / "cache", workers=2)
+    assert pixels.shape == (12, 32, 32, 3)
+    assert pixels.dtype == np.uint8
     for row, file in enumerate(manifest.files):
-        assert np.array_equal(array[row], lab(read_image(root / file)))
+        np.testing.assert_array_equal(pixels[row], SMALL(read_image(root / file)))
+    np.testing.assert_array_equal(pixels[10], pixels[11])
+    assert len({row.tobytes() for row in pixels}) == 11
+
+
+def test_the_square_is_cut_first_and_masked_after():
+    rgb = np.random.default_rng(1).integers(0, 256, (100, 50, 3), dtype=np.uint8)
+    spec = MaskSpec()
+    cut = to_square(rgb, "square", spec, 32)
+    np.testing.assert_array_equal(Preprocess(spec, "square", 32)(rgb), apply_mask(cut, spec))
+    assert (apply_mask(cut, spec) != to_square(apply_mask(rgb, spec), "square", spec, 32)).any()
+
+
+def test_the_array_is_mapped_from_disk_and_cannot_be_changed(dataset, tmp_path):
+    pixels = open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert isinstance(pixels, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        array[0] = 0
+        pixels[0] = 0
 
 
-def test_a_second_run_reads_no_image(root, tmp_path):
-    manifest = build_manifest(root, TWO)
-    first = np.array(open_pixels(root, manifest, PLAIN, tmp_path / "cache"))
+def test_a_second_run_reads_no_image(dataset, tmp_path):
+    root, manifest = dataset
+    first = np.array(open_pixels(root, manifest, SMALL, tmp_path / "cache"))
     shutil.rmtree(root)
-    again = open_pixels(root, manifest, PLAIN, tmp_path / "cache")
-    assert np.array_equal(first, again)
+    np.testing.assert_array_equal(open_pixels(root, manifest, SMALL, tmp_path / "cache"), first)
 
 
-def test_other_settings_and_other_files_get_other_caches(root, tmp_path):
+@pytest.mark.parametrize(
+    "other",
+    [
+        Preprocess(MaskSpec("lab"), size=32),
+        Preprocess(MaskSpec("none"), size=32),
+        Preprocess(MaskSpec("published", (((0, 0, 0), (255, 255, 255)),)), size=32),
+        Preprocess(MaskSpec(), crop="squash", size=32),
+        Preprocess(MaskSpec(), size=16),
+    ],
+)
+def test_other_settings_have_an_array_of_their_own(dataset, tmp_path, other):
+    root, manifest = dataset
     cache = tmp_path / "cache"
-    build(root, cache)
-    build(root, cache, Preprocess(MaskSpec("lab"), size=32))
-    build(root, cache, Preprocess(MaskSpec("none"), "squash", 32))
-    image = np.zeros((32, 32, 3), np.uint8)
-    cv2.imwrite(str(root / "Pro" / "0.png"), image)
-    changed = build(root, cache)
-    assert (changed[6] == 0).all()
-    assert len(list(cache.glob("pixels-*"))) == 4
+    first = np.array(open_pixels(root, manifest, SMALL, cache))
+    second = open_pixels(root, manifest, other, cache)
+    np.testing.assert_array_equal(second[2], other(read_image(root / manifest.files[2])))
+    np.testing.assert_array_equal(open_pixels(root, manifest, SMALL, cache), first)
+    assert len(entries(cache)) == 2
 
 
-@pytest.mark.parametrize("damage", ["marker", "array", "garbage"])
-def test_a_half_written_or_stale_cache_is_rebuilt(root, tmp_path, damage):
-    whole = np.array(build(root, tmp_path / "cache"))
-    (folder,) = (tmp_path / "cache").glob("pixels-*")
-    if damage == "marker":
-        (folder / "marker.json").unlink()
-    elif damage == "array":
-        with (folder / "pixels.npy").open("r+b") as file:
-            file.truncate(500)
-    else:
-        (folder / "marker.json").write_text("{")
-    assert np.array_equal(build(root, tmp_path / "cache"), whole)
-
-
-def test_two_processes_at_once_both_succeed(root, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        shapes = pool.starmap(_shape, [(root, tmp_path / "cache")] * 4)
-    assert shapes == [(12, 32, 32, 3)] * 4
-    left = [path.name for path in (tmp_path / "cache").iterdir()]
-    assert len(left) == 1
-    assert left[0].startswith("pixels-")
-
-
-def _shape(root: Path, cache: Path) -> tuple[int, ...]:
-    return build(root, cache).shape
-
-
-def test_a_killed_build_leaves_nothing_that_counts(root, tmp_path):
+def test_the_order_and_the_content_of_the_files_count_but_not_their_names(dataset, tmp_path):
+    root, manifest = dataset
     cache = tmp_path / "cache"
-    process = multiprocessing.get_context("spawn").Process(target=_hang, args=(root, cache))
-    process.start()
-    deadline = time.monotonic() + 60
-    while not list(cache.glob(".building-*/pixels.npy")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    assert list(cache.glob("pixels-*")) == []
-    manifest = build_manifest(root, TWO)
-    array = build(root, cache)
-    assert np.array_equal(array[3], read_image(root / manifest.files[3]))
-    assert list(cache.glob(".building-*")) == []
+    first = np.array(open_pixels(root, manifest, SMALL, cache))
+    backwards = manifest.take(range(11, -1, -1))
+    np.testing.assert_array_equal(open_pixels(root, backwards, SMALL, cache), first[::-1])
+    np.testing.assert_array_equal(
+        open_pixels(root, manifest.take(range(4)), SMALL, cache), first[:4]
+    )
+    moved = root.with_name("moved")
+    root.rename(moved)
+    open_pixels(moved, build_manifest(moved, Classes()), SMALL, cache)
+    assert len(entries(cache)) == 3
 
 
-def _hang(root: Path, cache: Path) -> None:
-    import leukemia.data.cache as module
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda array: (array.parent / "marker.json").unlink(),
+        lambda array: (array.parent / "marker.json").write_text('{"sha'),
+        lambda array: array.write_bytes(array.read_bytes()[:-1]),
+        lambda array: array.write_bytes(array.read_bytes() + b"x"),
+        lambda array: array.unlink(),
+    ],
+    ids=["no marker", "half a marker", "short", "long", "no array"],
+)
+def test_a_damaged_array_is_built_again(dataset, tmp_path, damage):
+    cache = tmp_path / "cache"
+    first = np.array(open_pixels(*dataset, SMALL, cache))
+    damage(array_file(cache))
+    np.testing.assert_array_equal(open_pixels(*dataset, SMALL, cache), first)
+    marker = json.loads((array_file(cache).parent / "marker.json").read_text())
+    assert marker == {"shape": [12, 32, 32, 3], "bytes": array_file(cache).stat().st_size}
+    assert len(entries(cache)) == 1
 
-    module.read_image = lambda path: time.sleep(600)
-    build(root, cache)
+
+class Slow(Preprocess):
+    """Takes its time, so that others can interfere."""
+
+    def __call__(self, rgb):
+        time.sleep(0.03)
+        return super().__call__(rgb)
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(root, tmp_path):
+def build_slowly(root: Path, cache: Path, start, results) -> None:
+    start.wait()
+    pixels = open_pixels(
+        root, build_manifest(root, Classes()), Slow(MaskSpec(), size=32), cache, workers=1
+    )
+    results.put(int(pixels.sum()))
+
+
+def test_processes_that_build_the_same_array_at_once_all_succeed(dataset, tmp_path):
+    root, manifest = dataset
+    cache = tmp_path / "cache"
+    start, results = FORK.Barrier(3), FORK.Queue()
+    builders = [
+        FORK.Process(target=build_slowly, args=(root, cache, start, results)) for _ in range(3)
+    ]
+    for builder in builders:
+        builder.start()
+    sums = [results.get(timeout=20) for _ in builders]
+    for builder in builders:
+        builder.join()
+    assert sums == [int(open_pixels(root, manifest, SMALL, tmp_path / "alone").sum())] * 3
+    assert len(entries(cache)) == 1
+
+
+def test_a_build_that_was_killed_is_done_again_and_leaves_nothing_behind(dataset, tmp_path):
+    root, manifest = dataset
+    cache = tmp_path / "cache"
+    start, results = FORK.Barrier(1), FORK.Queue()
+    builder = FORK.Process(target=build_slowly, args=(root, cache, start, results))
+    builder.start()
+    while not (cache.is_dir() and entries(cache)):
+        time.sleep(0.005)
+    os.kill(builder.pid, signal.SIGKILL)
+    builder.join()
+    assert [name[0] for name in entries(cache)] == ["."]  # the kill came in the middle
+    pixels = open_pixels(root, manifest, SMALL, cache)
+    np.testing.assert_array_equal(pixels[11], SMALL(read_image(root / manifest.files[11])))
+    assert [name[0] for name in entries(cache)] == ["p"]
+
+
+def test_what_a_dead_process_of_the_same_number_left_does_not_stand_in_the_way(dataset, tmp_path):
+    # In a container every start may have the same process number.
+    cache = tmp_path / "cache"
+    with contextlib.suppress(UserError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # dies before it can tidy up
+        open_pixels(tmp_path / "nowhere", dataset[1], SMALL, cache)
+    assert len(entries(cache)) == 1
+    assert open_pixels(*dataset, SMALL, cache).shape == (12, 32, 32, 3)
+
+
+def test_what_another_machine_is_building_is_left_alone(dataset, tmp_path):
+    theirs = tmp_path / "cache" / f".building.{2**22 + 1}.0123.not-{platform.node()}"
+    theirs.mkdir(parents=True)
+    open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert theirs.is_dir()
+
+
+def test_a_full_disk_is_named_with_the_remedy(dataset, tmp_path):
+    cache = tmp_path / "cache"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(UserError, match=f"data.cache_dir '{cache}'.*name another folder"):
+            open_pixels(*dataset, SMALL, cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert entries(cache) == []
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(dataset, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.cache_dir"):
-        build(root, tmp_path / "file")
+    with pytest.raises(UserError, match=r"data.cache_dir '.*file/cache'"):
+        open_pixels(*dataset, SMALL, tmp_path / "file" / "cache")
 
 
-def test_a_size_that_cannot_be_is_refused():
-    with pytest.raises(UserError, match=r"crop\.size"):
-        Preprocess(size=0)
+def test_an_image_that_vanished_since_it_was_listed_is_named(dataset, tmp_path):
+    (dataset[0] / "Pre" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"Pre/1\.png"):
+        open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []
+
+
+def test_an_image_that_changed_since_it_was_listed_is_named(dataset, tmp_path):
+    # Otherwise its pixels would be kept under the old file's hash.
+    shutil.copy(dataset[0] / "Pre" / "0.png", dataset[0] / "Pre" / "1.png")
+    with pytest.raises(UserError, match=r"Pre/1\.png.*changed"):
+        open_pixels(*dataset, SMALL, tmp_path / "cache")
+
+
+def test_a_bad_size_or_mode_is_named(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"crop.size .* 0"):
+        Preprocess(MaskSpec(), size=0)
+    with pytest.raises(UserError, match=r"crop.mode .* 'oval'"):
+        open_pixels(*dataset, Preprocess(MaskSpec(), crop="oval"), tmp_path / "cache")
+
+
+def test_memory_does_not_grow_with_the_number_of_images(dataset, tmp_path):
+    root, manifest = dataset
+    many = manifest.take(np.arange(1200) % 12)
+
+    def build(results) -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        open_pixels(root, many, Preprocess(MaskSpec("none")), tmp_path / "cache", workers=2)
+        results.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+    results = FORK.Queue()
+    builder = FORK.Process(target=build, args=(results,))
+    builder.start()
+    grown = results.get(timeout=60)
+    builder.join()
+    assert array_file(tmp_path / "cache").stat().st_size > 180e6
+    assert grown < 40_000  # KiB

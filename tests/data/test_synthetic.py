@@ -1,5 +1,8 @@
 """Painted smears: the same bytes by seed, and nothing that colour alone could learn well."""
 
+import multiprocessing
+import resource
+
 import numpy as np
 import pytest
 from sklearn.model_selection import cross_val_score
@@ -49,6 +52,41 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="holds other files"):
         paint_smears(tmp_path, per_class=1)
     assert (tmp_path / "mine.txt").read_text() == "kept"
+
+
+def test_a_full_disk_is_told_and_the_painting_done_again(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # bytes; an image is larger
+    try:
+        with pytest.raises(UserError, match="Cannot paint"):
+            paint_smears(tmp_path / "a", per_class=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    assert len(content(paint_smears(tmp_path / "a", per_class=1))) == 4
+
+
+def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, inodes = context.Barrier(3), context.Queue()
+
+    def paint() -> None:
+        barrier.wait()
+        inodes.put(paint_smears(tmp_path / "a", per_class=2).stat().st_ino)
+
+    painters = [context.Process(target=paint) for _ in range(3)]
+    for painter in painters:
+        painter.start()
+    seen = {inodes.get(timeout=30) for _ in painters}
+    for painter in painters:
+        painter.join()
+    assert seen == {(tmp_path / "a").stat().st_ino}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_negative_seed_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"paint_seed .* -1"):
+        paint_smears(tmp_path / "a", seed=-1)
 
 
 def test_colour_alone_says_little_about_the_class(tmp_path):
