@@ -1,5 +1,7 @@
 """The run directory: what is written, where, and in which order."""
 
+import csv
+import io
 import json
 import os
 import platform
@@ -7,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -93,22 +95,37 @@ class RunDir:
         """Probabilities of one part."""
         return self.path / "predictions" / f"{part}.csv"
 
-    def start(self, cfg: DictConfig) -> None:
-        """Create the folder and write the settings.
+    def check_new(self) -> None:
+        """Refuse a folder that holds a run.
 
         Raises:
-            UserError: the folder holds a run already, or cannot be written.
+            UserError: it does.
         """
         if self.config.exists():
             raise UserError(
                 f"'{self.path}' holds a run already: go on with resume={self.path}, "
                 f"or choose another hydra.run.dir."
             )
+
+    def start(self, cfg: DictConfig) -> None:
+        """Create the folder and write the settings, where that was not done before.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        if self.config.exists():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
         except OSError as error:
             raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
+
+    def write_skipped(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Write the files that were left out, and why."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([("file", "reason"), *rows])
+        write_text(self.skipped, out.getvalue())
 
     def finish(self) -> None:
         """Write the marker, last."""

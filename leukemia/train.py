@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
+from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 
@@ -30,6 +31,9 @@ def train(cfg: DictConfig) -> None:
     """Train the stages of a config, or go on with the run directory of ``resume``."""
     if cfg.resume is None:
         run = RunDir(Path(cli.output_dir()))
+        if cfg.open_test is None:
+            cfg.open_test = not cli.is_multirun()
+        run.check_new()
     else:
         others = [text for text in cli.overrides() if not text.startswith("resume=")]
         if others:
@@ -40,7 +44,7 @@ def train(cfg: DictConfig) -> None:
         if run.done:
             print(f"{run.path} is finished already.")
             return
-    Training(run, cfg, multirun=cli.is_multirun()).run_all()
+    Training(run, cfg).run_all()
 
 
 class Training:
@@ -49,12 +53,11 @@ class Training:
     Args:
         run: its directory.
         cfg: its settings.
-        multirun: one of several trials: the test part stays closed.
     """
 
-    def __init__(self, run: RunDir, cfg: DictConfig, *, multirun: bool = False) -> None:
+    def __init__(self, run: RunDir, cfg: DictConfig) -> None:
         """Store the settings."""
-        self.run, self.cfg, self.multirun = run, cfg, multirun
+        self.run, self.cfg = run, cfg
         self.began = time.monotonic()
         self.notes: list[str] = []
 
@@ -72,9 +75,15 @@ class Training:
         data.prepare_data()
         data.setup("fit")
         network, said = build.build_network(cfg, data)
-        if not self.run.config.exists():
-            self.run.start(cfg)
+        self.run.start(cfg)
+        before = self.run.split.read_text() if self.run.split.exists() else None
         write_split(self.run.split, data.split, data.manifest, data.classes)
+        if before not in (None, self.run.split.read_text()):
+            write_text(self.run.split, str(before))
+            raise UserError(
+                f"The images are no longer those that '{self.run.split}' lists: bring them back, "
+                f"or start a new run."
+            )
         self._note(said, data)
         tracker = make_tracker(cfg, self.run.path)
         try:
@@ -97,8 +106,7 @@ class Training:
         else:
             self.notes.append(NOT_LEAKPROOF)
         if skipped := data.manifest.skipped:
-            rows = "".join(f'"{bad.path}","{bad.reason}"\n' for bad in skipped)
-            self.run.skipped.write_text("file,reason\n" + rows, encoding="utf-8")
+            self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
                 f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
             )
@@ -149,7 +157,7 @@ class Training:
         module = build.build_classifier(self.cfg, network)
         metrics: dict[str, dict[str, Any]] = {}
         predictions: dict[str, Predictions] = {}
-        for part in ("val",) if self.multirun else ("val", "test"):
+        for part in ("val", "test") if self.cfg.open_test else ("val",):
             rows = data.parts[part]
             predictions[part] = Predictions(
                 tuple(data.manifest.files[row] for row in rows),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,57 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path, cache: Path):
     assert again.returncode == 0
     assert "finished already" in again.stdout
     assert (finished / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_second_run_into_the_same_folder_is_refused(finished: Path, cache: Path):
+    again = run("train", *SMALL, f"hydra.run.dir={finished}", cache=cache, cwd=finished.parent)
+    assert again.returncode == 2
+    assert f"resume={finished}" in again.stderr
+    assert (finished / "DONE").is_file()
+
+
+def test_a_resume_refuses_other_settings_and_other_images(
+    finished: Path, cache: Path, tmp_path: Path
+):
+    folder, images = tmp_path / "run", tmp_path / "images"
+    painted = next(cache.glob("synthetic-20-*"))
+    shutil.copytree(painted, images)
+    settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
+    first = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (folder / "DONE").unlink()
+    other = run("train", f"resume={folder}", "seed=1", cache=cache, cwd=tmp_path)
+    assert other.returncode == 2
+    assert "seed=1" in other.stderr
+    (images / "Pro" / "WBC-Pro-001.jpg").unlink()
+    changed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert changed.returncode == 2
+    assert "split.csv" in changed.stderr
+    assert "WBC-Pro-001.jpg" in (folder / "split.csv").read_text()
+
+
+def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
+    finished: Path, cache: Path, tmp_path: Path
+):
+    images, folder = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(next(cache.glob("synthetic-20-*")), images)
+    (images / "Pre" / "empty.jpg").write_bytes(b"")
+    (images / "Pro" / "text.jpg").write_text("no image")
+    settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
+    stopped = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    assert stopped.returncode == 2
+    assert "Pre/empty.jpg" in stopped.stderr
+    assert "Pro/text.jpg" in stopped.stderr
+    assert not folder.exists()
+    skipped = run(
+        "train", *settings, "data.on_bad=skip", f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path
+    )
+    assert skipped.returncode == 0, skipped.stderr
+    assert [row["file"] for row in rows(folder / "skipped.csv")] == [
+        "Pre/empty.jpg",
+        "Pro/text.jpg",
+    ]
+    assert "2 unreadable files" in skipped.stdout
 
 
 def test_trials_of_a_multirun_never_open_the_test_part(cache: Path, tmp_path: Path):
