@@ -46,7 +46,7 @@ class Normalize(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A network that turns images into embeddings. `freeze` keeps it as it is.
+    """A network that turns images into embeddings.
 
     Args:
         body: normalised images (N, 3, size, size) to embeddings (N, d).
@@ -54,13 +54,12 @@ class Backbone(nn.Module):
 
     Attributes:
         embed_dim: d.
-        frozen: whether the backbone stays in eval mode.
     """
 
     def __init__(self, body: nn.Module, size: int = 224) -> None:
         """Store the network and find its embedding size by a dry run in eval mode."""
         super().__init__()
-        self.body, self.frozen = body, False
+        self.body = body
         training = body.training
         body.eval()
         with torch.no_grad():
@@ -71,28 +70,6 @@ class Backbone(nn.Module):
         """Return the embeddings (N, embed_dim) of normalised images (N, 3, H, W)."""
         embeddings: torch.Tensor = self.body(images)
         return embeddings
-
-    def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training mode, unless frozen: BatchNorm then keeps its statistics."""
-        return super().train(mode and not self.frozen)
-
-
-def freeze(module: nn.Module) -> None:
-    """Keep a `Backbone` as it is: no gradients, and eval mode whatever its parents switch to."""
-    _set_frozen(module, True)
-
-
-def unfreeze(module: nn.Module) -> None:
-    """Let a `Backbone` learn again, in train mode."""
-    _set_frozen(module, False)
-
-
-def _set_frozen(module: nn.Module, frozen: bool) -> None:
-    if not isinstance(module, Backbone):
-        raise TypeError(f"Expected a Backbone, but got {type(module).__name__}.")
-    module.frozen = frozen
-    module.requires_grad_(not frozen)
-    module.train(not frozen)
 
 
 def make_backbone(name: str, weights: str | None, *, size: int = 224) -> tuple[Backbone, str]:

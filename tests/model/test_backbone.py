@@ -1,4 +1,3 @@
-import copy
 import urllib.error
 from email.message import Message
 
@@ -8,7 +7,7 @@ from torch import nn
 from torchvision import models
 
 from leukemia.errors import UserError
-from leukemia.model.backbone import Normalize, freeze, make_backbone, unfreeze
+from leukemia.model.backbone import Normalize, make_backbone
 
 PARTIAL = "resnet18_imagenet_through_layer3.pth"
 
@@ -304,44 +303,6 @@ def test_the_projects_partial_file_misses_layer4(aria):
     assert said == (
         f"resnet18: 90 of 120 tensors loaded from {PARTIAL}; missing and so random: layer4"
     )
-
-
-def statistics(backbone):
-    return {k: v.clone() for k, v in backbone.state_dict().items()}
-
-
-def test_a_frozen_backbone_keeps_weights_and_statistics_when_its_parent_trains():
-    torch.manual_seed(0)
-    backbone, _ = make_backbone("resnet18", None, size=32)
-    freeze(backbone)
-    network = nn.Sequential(backbone, nn.Linear(512, 2))
-    images, before = torch.randn(4, 3, 32, 32), statistics(backbone)
-    alone = backbone(images)
-    network.train()
-    network(images).sum().backward()
-    assert torch.equal(backbone(images), alone)
-    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
-    assert not any(module.training for module in backbone.modules())
-    assert not any(p.requires_grad for p in backbone.parameters())
-    assert network.training
-
-
-def test_a_copy_of_a_frozen_backbone_is_frozen_by_itself():
-    backbone, _ = make_backbone("resnet18", None, size=32)
-    freeze(backbone)
-    twin = copy.deepcopy(backbone)
-    unfreeze(backbone)
-    assert not any(module.training for module in twin.train().modules())
-
-
-def test_an_unfrozen_backbone_learns_again():
-    backbone, _ = make_backbone("resnet18", None, size=32)
-    freeze(backbone)
-    unfreeze(backbone)
-    before = statistics(backbone)["body.bn1.running_mean"]
-    backbone(torch.randn(4, 3, 32, 32)).sum().backward()
-    assert not torch.equal(backbone.body.bn1.running_mean, before)
-    assert all(p.grad is not None for p in backbone.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
