@@ -25,7 +25,7 @@ train: $(STAMP) ## Train ResNet18: on LEUKEMIA_DATA where set, else on painted s
 	  $(BIN)/python -m leukemia.train model=resnet18 $(ARGS); \
 	else \
 	  echo "LEUKEMIA_DATA is unset: training on painted smears."; \
-	  $(BIN)/python -m leukemia.train data=synthetic model=resnet18 model.backbone.weights=null $(ARGS); \
+	  $(BIN)/python -m leukemia.train model=resnet18 experiment=painted $(ARGS); \
 	fi
 
 test: $(STAMP) lint ## What CI runs: lint, types and all tests but the slow ones
