@@ -94,12 +94,12 @@ def _one_line(error: Exception, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
         return text
-    known = _keys(config_name)
+    known = [name for name in _keys(config_name) if name != key.group(1)]
     tail = key.group(1).split(".")[-1]
     close = [name for name in known if name.split(".")[-1] == tail] or difflib.get_close_matches(
         key.group(1), known, n=3
     )
-    text = f"Could not override '{key.group(1)}': there is no such setting."
+    text = f"Could not override '{key.group(1)}': there is no such setting here."
     if close:
         text += f" Did you mean {', '.join(close[:3])}?"
     return text + " `--cfg job` prints all settings."

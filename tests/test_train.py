@@ -258,7 +258,7 @@ MISTAKES = {
     "paper split of other files": ([*SMALL, "split=paper"], "split=stratified"),
     "resume nothing": (["resume=nowhere"], "nowhere"),
     "embeddings without file": (["data=embeddings"], "data.file"),
-    "baseline head": ([*SMALL, "model=baseline", "stages=[head]"], "stages=[finetune]"),
+    "baseline head": (["data=synthetic", "model=baseline", "stages=[head]"], "stages=[finetune]"),
 }
 
 

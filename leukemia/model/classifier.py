@@ -25,7 +25,7 @@ class Classifier(L.LightningModule):
         schedule: makes the scheduler from the optimizer and the number of steps; stepped
             after every optimizer step.
         n_classes: C.
-        seed: with the epoch, fixes dropout; a resumed run so draws what it would have drawn.
+        seed: with the step, fixes dropout; a resumed run so draws what it would have drawn.
         tta: average probabilities over the eight flips and quarter turns when predicting.
         channels_last: hand images to the network in that memory format.
     """
@@ -57,9 +57,13 @@ class Classifier(L.LightningModule):
         logits: torch.Tensor = self.network(inputs)
         return logits
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by step.
+
+        Not by epoch: loaders draw from the same generator, and a resumed run makes its first
+        loader at another moment.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def _step(self, batch: Batch, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = batch
