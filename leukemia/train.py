@@ -34,6 +34,9 @@ def train(cfg: DictConfig) -> None:
         if cfg.open_test is None:
             cfg.open_test = not cli.is_multirun()
         run.check_new()
+        for key in ("root", "file"):  # so that the run can be used from any working directory
+            if cfg.data.get(key) is not None:
+                cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
     else:
         others = [text for text in cli.overrides() if not text.startswith("resume=")]
         if others:

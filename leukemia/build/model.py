@@ -39,8 +39,12 @@ def build_hardware(cfg: DictConfig) -> Hardware:
     )
 
 
-def build_network(cfg: DictConfig, data: Sources) -> tuple[Network, str]:
+def build_network(cfg: DictConfig, data: Sources | None = None) -> tuple[Network, str]:
     """Return the network and one line about its weights. Seeds torch first.
+
+    Args:
+        cfg: the settings.
+        data: only ``data=embeddings`` is looked at, for the size of its rows.
 
     Raises:
         UserError: for weights that cannot be had or do not fit.

@@ -44,6 +44,11 @@ class Hardware:
     deterministic: bool = True
     progress: bool = True
 
+    @property
+    def half(self) -> torch.dtype | None:
+        """The half precision that is mixed in, if any."""
+        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+
     def trainer(self, **settings: Any) -> L.Trainer:
         """Return a Trainer that neither logs nor prints by itself."""
         # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
