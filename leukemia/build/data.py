@@ -56,7 +56,9 @@ def build_splitter(cfg: DictConfig) -> Splitter:
 def build_preprocess(cfg: DictConfig) -> Preprocess:
     """Return mask, crop and size."""
     ranges = tuple((tuple(low), tuple(high)) for low, high in cfg.mask.ranges)
-    return Preprocess(MaskSpec(cfg.mask.order, ranges), cfg.crop.mode, cfg.crop.size)
+    return Preprocess(
+        MaskSpec(cfg.mask.order, ranges, cfg.mask.background), cfg.crop.mode, cfg.crop.size
+    )
 
 
 def build_augmenter(cfg: DictConfig) -> Augmenter | None:
@@ -66,7 +68,8 @@ def build_augmenter(cfg: DictConfig) -> Augmenter | None:
     spec = AugmentSpec(**values)
     if spec == AugmentSpec():
         return None
-    return Augmenter(spec, cfg.seed, border="reflect" if cfg.mask.order == "none" else "black")
+    black = cfg.mask.order != "none" and cfg.mask.background == 0
+    return Augmenter(spec, cfg.seed, border="black" if black else "reflect")
 
 
 def find_root(cfg: DictConfig) -> Path:
