@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
-from leukemia.atomic import write_text
+from leukemia.atomic import write_array, write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 
@@ -71,6 +71,8 @@ class Training:
         from leukemia.build.data import build_data
         from leukemia.build.model import build_loss, build_stages
         from leukemia.build.network import build_hardware, build_network
+        from leukemia.data.datamodule import SmearDataModule
+        from leukemia.data.overlap import thumbnails
         from leukemia.data.split import write_split
         from leukemia.tracking import make_tracker
 
@@ -91,6 +93,10 @@ class Training:
                 f"or start a new run."
             )
         self._note(said, data)
+        if isinstance(data, SmearDataModule):
+            pixels = data.pixels()[0]
+            rows = sorted(row for part in data.parts.values() for row in part)
+            write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
         tracker = make_tracker(cfg, self.run.path)
         try:
             for stage in stages:
@@ -154,6 +160,7 @@ class Training:
     ) -> dict[str, dict[str, Any]]:
         from leukemia.build.model import build_classifier
         from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.calibration import fit_calibration
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
         from leukemia.report.metrics import summarize
@@ -173,6 +180,7 @@ class Training:
             )
             predictions[part].write(self.run.predictions(part))
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
+        write_json(self.run.calibration, fit_calibration(predictions["val"]).to_dict())
         save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
         write_json(self.run.metrics, metrics)
         seen = environment(
