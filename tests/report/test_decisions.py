@@ -108,4 +108,4 @@ def test_the_forest_holds_each_difference_with_its_interval():
 
 def test_what_is_undefined_is_said_in_the_forest():
     p = by_p_cancer([0.25, 0.75], [])
-    assert texts(forest(compare({"a": p, "b": p}, n_boot=5)).axes[2]) == ["n/a "]
+    assert texts(forest(compare({"a": p, "b": p}, n_boot=5)).axes[2]) == ["n/a"]

@@ -97,7 +97,7 @@ def test_a_sensitivity_that_cannot_be_wanted_is_refused(wanted):
 
 
 def test_a_part_without_cancer_is_refused():
-    with pytest.raises(UserError, match="at least one cancer image.*all 2 images are A"):
+    with pytest.raises(UserError, match=r"at least one cancer image.*all 2 images are A"):
         choose_threshold(by_p_cancer([], [0.25, 0.5]), 0.995)
 
 

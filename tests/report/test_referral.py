@@ -23,12 +23,10 @@ def test_risk_coverage_of_a_literal():
 
 
 def test_a_threshold_decides_on_cancer_and_not_on_the_class():
-    low, high = risk_coverage(four(), 0.25), risk_coverage(four(), 0.99)
+    low, high, by_class = (risk_coverage(four(), t) for t in (0.25, 0.99, None))
     assert low.missed.tolist() == [0, 0, 0, 0]
     assert high.missed.tolist() == [1, 1, 2, 2]
-    assert (
-        low.accuracy.tolist() == high.accuracy.tolist() == risk_coverage(four()).accuracy.tolist()
-    )
+    assert low.accuracy.tolist() == high.accuracy.tolist() == by_class.accuracy.tolist()
 
 
 def test_equally_certain_images_count_as_their_mean():
