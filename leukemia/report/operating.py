@@ -200,7 +200,8 @@ def review_confidence(probabilities: Floats, share: float) -> float:
     """
     if not 0 <= share < 1:
         raise UserError(f"Expected the share to review to be in [0, 1), but got {share}.")
-    top = np.sort(probabilities.max(axis=1))
+    # A row may sum to just above 1 by rounding.
+    top = np.minimum(np.sort(probabilities.max(axis=1)), 1)
     return float(top[at_most(share, len(top))])
 
 

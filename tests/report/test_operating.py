@@ -204,6 +204,7 @@ def test_the_review_confidence_refers_no_more_than_the_wanted_share():
     tied = np.tile([0.75, 0.25], (10, 1))
     assert (tied.max(axis=1) < review_confidence(tied, 0.1)).sum() == 0
     assert review_confidence(tied[:1], 0.1) == 0.75
+    assert review_confidence(np.array([[1 + 1e-7, 0.0]]), 0.1) == 1  # rounding, not confidence
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1, float("nan")])
