@@ -68,12 +68,14 @@ class Training:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
         from leukemia import build
+        from leukemia.build import describe
         from leukemia.data.split import write_split
         from leukemia.tracking import make_tracker
 
         cfg = self.cfg
         hardware, stages = build.build_hardware(cfg), build.build_stages(cfg)
         build.build_loss(cfg)
+        describe.map_method(cfg)
         data = build.build_data(cfg)
         data.prepare_data()
         data.setup("fit")
@@ -150,7 +152,10 @@ class Training:
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
         from leukemia import build
+        from leukemia.build import describe
         from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.card import write_card
+        from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
         from leukemia.report.metrics import summarize
@@ -179,8 +184,7 @@ class Training:
         )
         write_json(self.run.environment, seen)
         floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
-        write_report(
-            self.run.report,
+        findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
@@ -189,13 +193,19 @@ class Training:
             environment=seen,
             notes=self.notes,
             floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
+            data=describe.describe_data(self.cfg, data),
+            embedding=describe.map_embeddings(self.cfg, data, network, hardware, predictions),
+            pictures=describe.show_mistakes(data, predictions),
         )
+        write_report(self.run.report, findings)
+        write_card(self.run.card, findings)
         print_summary(
             metrics,
             data.classes,
             {
                 "run": self.run.path,
                 "report": self.run.report,
+                "model card": self.run.card,
                 "predictions": self.run.predictions("val").parent,
             },
             self.notes[2:],

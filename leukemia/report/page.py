@@ -1,10 +1,14 @@
 """The parts of a page of HTML that needs nothing but itself; all text is escaped here."""
 
 import base64
+import io
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
 from leukemia.report.figures import render
 
@@ -20,17 +24,23 @@ caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; overflow-wrap: anywhere; }
 thead th { border-bottom: 2px solid #888; overflow-wrap: normal; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: min(12rem, 30vw); }
 figure { margin: 1rem 0; }
 figcaption, .small { font-size: .875rem; color: #444; }
 img { max-width: 100%; height: auto; }
+.cases { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
+.cases figure { margin: 0; border-top: 1px solid #ddd; padding-top: .5rem; }
+.views { display: flex; flex-wrap: wrap; gap: .4rem; }
+.views span { display: block; width: 10rem; font-size: .75rem; color: #444; }
+.views img { display: block; width: 10rem; }
 pre { background: #f5f5f5; padding: 1rem; font-size: .8125rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
+  overflow-wrap: anywhere; columns: 3 20rem; }
 @media print {
   body { max-width: none; margin: 0; font-size: 10pt; }
   figure, tr { break-inside: avoid; }
   .row figure { width: 45%; }
-  h2, caption { break-after: avoid; }
+  .views span, .views img { width: 4.2cm; }
+  h2, h3, caption { break-after: avoid; }
 }
 """
 
@@ -70,9 +80,32 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def image(figure: Figure, alt: str, caption: str) -> str:
     """A figure with its caption, the picture inside the page."""
-    data = base64.b64encode(render(figure)).decode("ascii")
     width = round(figure.get_figwidth() * 96)  # half the pixels that `render` draws
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(alt)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><img src="{_inside(render(figure), "png")}" width="{width}" '
+        f'alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
+
+
+def photograph(pixels: NDArray[np.uint8], alt: str, *, side: int, quality: int = 82) -> str:
+    """A photograph as a small JPEG inside the page.
+
+    Args:
+        pixels: RGB, (H, W, 3).
+        alt: what a reader without pictures must know.
+        side: the longer side at most, in pixels; a smaller photograph is not enlarged.
+        quality: of the JPEG, 1 to 95.
+    """
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    width, height = picture.size
+    return (
+        f'<img src="{_inside(buffer.getvalue(), "jpeg")}" width="{width}" height="{height}" '
+        f'alt="{escape(alt)}">'
+    )
+
+
+def _inside(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
