@@ -18,7 +18,7 @@ from leukemia.report.metrics import ECE_BINS, calibration_bins
 from leukemia.report.predictions import Predictions
 
 _CORNER = 0.2  # a good curve hugs its corner, so that is shown larger
-_SERIES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"))
+SERIES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"))
 
 
 @mpl.rc_context(STYLE)
@@ -32,9 +32,9 @@ def learning_curves(history: Sequence[Mapping[str, Cell]]) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     curves = (
-        (loss, "train_loss", "training", _SERIES[0]),
-        (loss, "val_loss", "validation", _SERIES[1]),
-        (accuracy, "val_accuracy", "validation", _SERIES[1]),
+        (loss, "train_loss", "training", SERIES[0]),
+        (loss, "val_loss", "validation", SERIES[1]),
+        (accuracy, "val_accuracy", "validation", SERIES[1]),
     )
     for axes, column, label, (colour, line, marker) in curves:
         values = _column(history, column)
@@ -87,7 +87,7 @@ def roc_and_pr(parts: Mapping[str, Predictions]) -> Figure:
         prs.append(_enlarge(pr, (0.14, 0.3, 0.56, 0.56), (1 - _CORNER, 1.005)))
     else:
         roc.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1)
-    for (name, part), (colour, line, marker) in zip(drawn.items(), cycle(_SERIES), strict=False):
+    for (name, part), (colour, line, marker) in zip(drawn.items(), cycle(SERIES), strict=False):
         fpr, tpr, _ = roc_curve(cancer[name], part.p_cancer, drop_intermediate=False)
         precision, recall, _ = precision_recall_curve(cancer[name], part.p_cancer)
         for axes in rocs:

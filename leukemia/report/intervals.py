@@ -70,6 +70,66 @@ def percentile(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[f
     return float(low), float(high)
 
 
+def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The quotient, nan where the denominator is 0."""
+    out: NDArray[np.float64] = np.full(denominator.shape, np.nan)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+def members(n: int, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The groups counted from 0, (n,); each image its own where none are given.
+
+    Raises:
+        ValueError: `groups` does not have one entry an image.
+    """
+    if groups is None:
+        return np.arange(n)
+    if groups.shape != (n,):
+        raise ValueError(f"Expected {n} groups, but got shape {groups.shape}.")
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def proportion(
+    success: NDArray[np.bool_],
+    trial: NDArray[np.bool_],
+    groups: NDArray[np.int64] | None = None,
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The 95% interval of the share of successes among the images that are trials.
+
+    Wilson's where images are independent, else that of resampled groups; but for a share of
+    exactly 0 or 1, on which resampling has nothing to say, Wilson's with the groups as trials.
+
+    Args:
+        success: which images are successes, (N,); only trials count.
+        trial: which images are trials, (N,).
+        groups: which images belong together, (N,); None where each stands for itself.
+        n_boot: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Lower and upper limit in [0, 1], or None without trials or where one group holds all of
+        several images.
+    """
+    member = members(len(trial), groups)
+    n_groups = int(member.max()) + 1
+    won, tried = success[trial], member[trial]
+    if not len(tried):
+        return None
+    if n_groups == len(trial):
+        return wilson(int(won.sum()), len(tried))
+    if n_groups == 1:
+        return None
+    if won.all() or not won.any():
+        trials = len(set(tried))
+        return wilson(trials if won.all() else 0, trials)
+    drawn = bootstrap_weights(n_groups, n_boot, seed)
+    wins = np.bincount(tried, won, minlength=n_groups)
+    return percentile(ratio(drawn @ wins, drawn @ np.bincount(tried, minlength=n_groups)))
+
+
 def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
     """A figure as a reader meets it, such as `0.978 [0.958, 0.988]`.
 

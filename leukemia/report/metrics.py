@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.report.intervals import bootstrap_weights, percentile, wilson
+from leukemia.report.intervals import bootstrap_weights, members, percentile, proportion, ratio
 from leukemia.report.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -56,12 +56,9 @@ def summarize(
         ValueError: `groups` does not have one entry a file.
     """
     n = len(predictions.files)
-    if groups is not None and groups.shape != (n,):
-        raise ValueError(f"Expected {n} groups, but got shape {groups.shape}.")
     names = predictions.classes.names
-    table, every = _Table(predictions), np.ones((1, n))
-    scores = {name: _plain(value[0]) for name, value in table.scores(every).items()}
-    confusion = table.confusion(every)[0].astype(int)
+    scores = point_scores(predictions)
+    confusion = _Table(predictions).confusion(np.ones((1, n)))[0].astype(int)
     by_class = {
         kind: {name: scores.pop(f"{kind}.{name}") for name in names}
         for kind in ("precision", "recall", "f1")
@@ -72,8 +69,40 @@ def summarize(
         "confusion": confusion.tolist(),
         "n": n,
         **{k: scores[k] for k in ("roc_auc", "average_precision", "nll", "brier", "ece")},
-        "interval": _intervals(table, predictions, groups, n_boot, seed),
+        "interval": _intervals(predictions, groups, n_boot, seed),
     }
+
+
+def point_scores(predictions: Predictions) -> dict[str, float | None]:
+    """Every scalar figure by name, such as `nll` or `recall.<Class>`; None where undefined."""
+    every = np.ones((1, len(predictions.files)))
+    scores = _Table(predictions).scores(every)
+    return {name: _plain(value[0]) for name, value in scores.items()}
+
+
+def bootstrap_scores(
+    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
+) -> dict[str, Floats]:
+    """Every scalar figure on resampled groups.
+
+    Two tables with the same files in the same order are resampled alike, so that their
+    differences are paired.
+
+    Args:
+        predictions: N files with labels and probabilities.
+        groups: which files belong together, (N,); None where every image stands for itself.
+        n_boot: number of resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        By name, (n_boot,) each, nan where a resample leaves it undefined.
+    """
+    table, member = _Table(predictions), members(len(predictions.files), groups)
+    drawn = bootstrap_weights(int(member.max()) + 1, n_boot, seed)
+    blocks = [
+        table.scores(drawn[start : start + _BLOCK][:, member]) for start in range(0, n_boot, _BLOCK)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def calibration_bins(predictions: Predictions) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -89,7 +118,7 @@ def calibration_bins(predictions: Predictions) -> tuple[NDArray[np.int64], Float
     hit = predictions.labels == predictions.predicted
     member = _bin_members(top)
     count = member.sum(axis=0)
-    return count.astype(np.int64), _ratio(top @ member, count), _ratio(hit @ member, count)
+    return count.astype(np.int64), ratio(top @ member, count), ratio(hit @ member, count)
 
 
 def _bin_members(top: Floats) -> Floats:
@@ -98,12 +127,6 @@ def _bin_members(top: Floats) -> Floats:
     # The sum of a row may be off by rounding, and a probability so be above 1.
     members: Floats = np.eye(ECE_BINS)[np.minimum(np.searchsorted(edges, top) - 1, ECE_BINS - 1)]
     return members
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """The quotient, nan where the denominator is 0."""
-    out: Floats = np.full(denominator.shape, np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator > 0)
 
 
 def _plain(value: float) -> float | None:
@@ -142,7 +165,7 @@ class _Table:
         total = weights.sum(axis=1)
         right = np.diagonal(confusion, axis1=1, axis2=2)
         true, called = confusion.sum(axis=2), confusion.sum(axis=1)
-        f1 = _ratio(2 * right, true + called)
+        f1 = ratio(2 * right, true + called)
         occurs = ~np.isnan(f1)
         benign, benign_right = true[:, self.benign], right[:, self.benign]
         missed = called[:, self.benign] - benign_right
@@ -151,15 +174,15 @@ class _Table:
         scores = {
             "accuracy": right.sum(axis=1) / total,
             "macro_f1": np.where(occurs, f1, 0).sum(axis=1) / occurs.sum(axis=1),
-            "cancer_recall": _ratio(cancer - missed, cancer),
-            "cancer_specificity": _ratio(benign_right, benign),
+            "cancer_recall": ratio(cancer - missed, cancer),
+            "cancer_specificity": ratio(benign_right, benign),
             "roc_auc": roc_auc,
             "average_precision": average_precision,
             "nll": weights @ self.nll / total,
             "brier": weights @ self.brier / total,
             "ece": np.abs(weights @ self.gap).sum(axis=1) / total,
         }
-        kinds = {"precision": _ratio(right, called), "recall": _ratio(right, true), "f1": f1}
+        kinds = {"precision": ratio(right, called), "recall": ratio(right, true), "f1": f1}
         for kind, values in kinds.items():
             scores |= {f"{kind}.{name}": values[:, i] for i, name in enumerate(self.names)}
         return scores
@@ -172,46 +195,27 @@ class _Table:
         benign = np.add.reduceat(ordered * (1 - self.cancer[self.order]), self.ties, axis=1)
         below = np.cumsum(benign, axis=1) - benign
         cancers, benigns = cancer.sum(axis=1), benign.sum(axis=1)
-        auc = _ratio((cancer * (below + benign / 2)).sum(axis=1), cancers * benigns)
+        auc = ratio((cancer * (below + benign / 2)).sum(axis=1), cancers * benigns)
         # Counts at or above each threshold, from the highest down.
         true_positive = np.cumsum(cancer[:, ::-1], axis=1)
         called = true_positive + np.cumsum(benign[:, ::-1], axis=1)
-        precision = np.nan_to_num(_ratio(true_positive, called))
-        average = _ratio((cancer[:, ::-1] * precision).sum(axis=1), cancers)
+        precision = np.nan_to_num(ratio(true_positive, called))
+        average = ratio((cancer[:, ::-1] * precision).sum(axis=1), cancers)
         return auc, np.where(benigns > 0, average, np.nan)
 
 
 def _intervals(
-    table: _Table,
-    predictions: Predictions,
-    groups: NDArray[np.int64] | None,
-    n_boot: int,
-    seed: int,
+    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
 ) -> dict[str, list[float] | None]:
     """Interval by name of figure, None where it is undefined."""
-    n = len(predictions.files)
-    members = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    n_groups = int(members.max()) + 1
-    drawn = bootstrap_weights(n_groups, n_boot, seed)
-    blocks = [
-        table.scores(drawn[start : start + _BLOCK][:, members])
-        for start in range(0, n_boot, _BLOCK)
-    ]
-    bounds: dict[str, tuple[float, float] | None] = {
-        name: percentile(np.concatenate([block[name] for block in blocks]))
-        if n_groups > 1
-        else None
-        for name in blocks[0]
+    several = bool(members(len(predictions.files), groups).any())
+    bounds = {
+        name: percentile(values) if several else None
+        for name, values in bootstrap_scores(predictions, groups, n_boot, seed).items()
         if not name.startswith(("precision.", "f1."))
     }
     for name, (trial, success) in _proportions(predictions).items():
-        if not trial.any():
-            bounds[name] = None
-        elif n_groups == n:
-            bounds[name] = wilson(int(success[trial].sum()), int(trial.sum()))
-        elif n_groups > 1 and len(set(success[trial])) == 1:
-            trials = len(set(members[trial]))
-            bounds[name] = wilson(trials if success[trial].all() else 0, trials)
+        bounds[name] = proportion(success, trial, groups, n_boot=n_boot, seed=seed)
     return {name: None if pair is None else list(pair) for name, pair in bounds.items()}
 
 

@@ -71,10 +71,13 @@ class Predictions:
     @property
     def p_cancer(self) -> NDArray[np.float64]:
         """Probability of any cancerous class, (N,), in [0, 1]."""
-        # The sum, and not 1 - p_benign, which rounds to 0 below 1e-16 and so makes ties.
-        others = np.delete(self.probabilities, self.classes.benign_index, axis=1)
-        total: NDArray[np.float64] = np.minimum(others.sum(axis=1), 1.0)
-        return total
+        return cancer_probability(self.probabilities, self.classes)
+
+    @property
+    def cancer(self) -> NDArray[np.bool_]:
+        """Whether the true class is a cancerous one, (N,)."""
+        cancer: NDArray[np.bool_] = self.labels != self.classes.benign_index
+        return cancer
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -104,6 +107,19 @@ class Predictions:
                 [file, names[label], *map(repr, row), repr(cancer), names[predicted]],
             )
         write_text(path, buffer.getvalue())
+
+
+def cancer_probability(probabilities: NDArray[np.float64], classes: Classes) -> NDArray[np.float64]:
+    """Probability of any cancerous class, (N,), in [0, 1].
+
+    Args:
+        probabilities: (N, C), rows summing to 1.
+        classes: names and order of the C classes.
+    """
+    # The sum, and not 1 - p_benign, which rounds to 0 below 1e-16 and so makes ties.
+    others = np.delete(probabilities, classes.benign_index, axis=1)
+    total: NDArray[np.float64] = np.minimum(others.sum(axis=1), 1.0)
+    return total
 
 
 def read_predictions(path: Path, classes: Classes) -> Predictions:

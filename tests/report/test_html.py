@@ -12,6 +12,7 @@ from leukemia.classes import Classes
 from leukemia.report.html import LIMIT, write_report
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
+from leukemia.report.sections.mistakes import worst_mistakes
 from tests.report.samples import FACTS, findings, pictures, random_predictions, scattered
 
 VOID = {"meta", "img", "br"}
