@@ -154,10 +154,12 @@ class Training:
         from leukemia import build
         from leukemia.build import describe
         from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.calibration import fit_calibration
         from leukemia.report.card import write_card
         from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
+        from leukemia.report.judge import judge
         from leukemia.report.metrics import summarize
         from leukemia.report.predictions import Predictions
         from leukemia.report.table import print_summary
@@ -184,6 +186,7 @@ class Training:
         )
         write_json(self.run.environment, seen)
         floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
+        calibration = fit_calibration(predictions["val"])
         findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
@@ -196,6 +199,11 @@ class Training:
             data=describe.describe_data(self.cfg, data),
             embedding=describe.map_embeddings(self.cfg, data, network, hardware, predictions),
             pictures=describe.show_mistakes(data, predictions),
+            calibration=calibration,
+            judged={
+                part: judge(table, calibration, data.split.groups[data.parts[part]])
+                for part, table in predictions.items()
+            },
         )
         write_report(self.run.report, findings)
         write_card(self.run.card, findings)

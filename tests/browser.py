@@ -105,7 +105,7 @@ class Browser:
         message, self._left = self._left.split(b"\0", 1)
         return json.loads(message)
 
-    def open(self, path: Path, width: int = 1280) -> None:
+    def resize(self, width: int) -> None:
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -113,6 +113,9 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
+
+    def open(self, path: Path, width: int = 1280) -> None:
+        self.resize(width)
         self.events.clear()
         self.ask("Page.navigate", url=path.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):

@@ -15,6 +15,12 @@ from leukemia.atomic import write_text
 from leukemia.report.checklist import STATUSES, answer_all, known_of
 from leukemia.report.findings import Findings
 from leukemia.report.intervals import shown
+from leukemia.report.sections.decisions import OPERATING_HEADER, operating_rows
+from leukemia.report.sections.probabilities import (
+    CALIBRATION_HEADER,
+    calibration_rows,
+    calibration_said,
+)
 from leukemia.report.sections.summary import SCALARS
 
 _SOURCES = {
@@ -88,7 +94,7 @@ def _model(found: Findings) -> Iterator[str]:
         ("P(cancer)", f"the sum over all classes but {classes.benign}"),
         ("Software", _software(found.environment)),
         ("Hardware", str(found.environment.get("device", "not recorded"))),
-        ("Seed", str(at("seed"))),
+        ("Seed", str(at("seed")) if config else "not recorded"),
     ]
     yield from _table(["what", "value"], rows)
 
@@ -161,51 +167,30 @@ def _figures(found: Findings) -> Iterator[str]:
 def _thresholds(found: Findings) -> Iterator[str]:
     fitted = found.calibration
     if fitted is None:
-        yield "None was chosen. An image counts as cancer where its most probable class is not the"
-        yield "benign one. `python -m leukemia.evaluate` chooses a threshold on validation."
+        yield "None was chosen: an image counts as cancer where its most probable class is not the"
+        yield "benign one."
         return
     yield (
-        f"Chosen on {fitted['part']} ({fitted['n']} images) for a sensitivity of at least "
-        f"{fitted['sensitivity']:g}, on calibrated probabilities: an image is called cancer from "
-        f"P(cancer) = {fitted['threshold']:.4g} on."
+        f"Chosen on {fitted.part} ({fitted.n} images) for a sensitivity of at least "
+        f"{fitted.sensitivity:g}, on calibrated probabilities: an image is called cancer from "
+        f"P(cancer) = {fitted.threshold:.4g} on. The summary above takes the most probable class "
+        f"instead. An image is uncertain below a top probability of {fitted.confidence:.4g}, "
+        f"which {fitted.review:.0%} of {fitted.part} have."
     )
-    yield ""
-    yield from _table(
-        ["part", "threshold", "sensitivity", "specificity", "cancers missed", "false alarms"],
-        [
-            (
-                part,
-                f"{at['threshold']:.4g}",
-                shown(at["sensitivity"], at["interval"]["sensitivity"]),
-                shown(at["specificity"], at["interval"]["specificity"]),
-                f"{len(at['false_negatives'])} of {at['cancers']}",
-                f"{at['false_positives']} of {at['benigns']}",
-            )
-            for part, judged in found.judged.items()
-            for at in judged["operating"].values()
-        ],
-    )
+    if found.judged:
+        yield ""
+        yield from _table(OPERATING_HEADER, operating_rows(found))
 
 
 def _calibration(found: Findings) -> Iterator[str]:
-    fitted = found.calibration
-    if fitted is None:
-        yield "None was fitted: the probabilities are the network's own, and their calibration is"
-        yield "the ECE, Brier score and likelihood above."
+    if found.calibration is None:
+        yield "None was fitted: the probabilities are the network's own, and what they are worth is"
+        yield "the calibration error, Brier score and likelihood above."
         return
-    yield (
-        f"One temperature, {fitted['temperature']:.3f}, fitted on {fitted['part']} "
-        f"({fitted['n']} images)."
-    )
-    yield ""
-    yield from _table(
-        ["part", "probabilities", "NLL", "Brier", "ECE"],
-        [
-            (part, name, *(shown(s[key], s["interval"][key]) for key in ("nll", "brier", "ece")))
-            for part, judged in found.judged.items()
-            for name, s in ((k, judged[k]) for k in ("uncalibrated", "calibrated"))
-        ],
-    )
+    yield calibration_said(found.calibration)
+    if found.judged:
+        yield ""
+        yield from _table(CALIBRATION_HEADER, calibration_rows(found))
 
 
 def _checklists(found: Findings) -> Iterator[str]:

@@ -54,8 +54,8 @@ def known_of(found: Findings) -> set[str]:
         "test": "test" in found.metrics,
         "aria": found.data is not None and found.data.source == "aria",
         "calibration": found.calibration is not None,
-        "operating": bool(found.judged),
-        "maps": bool(found.attention),
+        "operating": found.calibration is not None and bool(found.judged),
+        "maps": any(found.attention.values()),
     }
     return {name for name, holds in known.items() if holds}
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.report.calibration import Calibration
 from leukemia.report.embedding_map import EmbeddingMap
 from leukemia.report.history import Cell
 from leukemia.report.predictions import Predictions
@@ -56,9 +57,8 @@ class Findings:
         attention: by part and name of a region, such as `nuclei`, the share in [0, 1] of each
             image's heat map that lies on it, (N,) in the order of the predictions; nan where no
             map was made.
-        calibration: what was fitted on validation, as `Calibration.to_dict` gives it.
-        calibrated: `predictions` after it, with the same parts.
-        judged: by part, as `judge` returns it.
+        calibration: fitted on validation.
+        judged: by part, some of `predictions`, what `judge` returned with that calibration.
     """
 
     title: str
@@ -73,6 +73,5 @@ class Findings:
     embedding: EmbeddingMap | None = None
     pictures: Pictures = field(default_factory=dict)
     attention: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
-    calibration: Mapping[str, Any] | None = None
-    calibrated: Mapping[str, Predictions] = field(default_factory=dict)
+    calibration: Calibration | None = None
     judged: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -5,6 +5,8 @@ from pathlib import Path
 from leukemia.atomic import write_text
 from leukemia.report.findings import Findings
 from leukemia.report.page import page
+from leukemia.report.sections.attention import attention
+from leukemia.report.sections.decisions import decisions
 from leukemia.report.sections.embedding import embedding
 from leukemia.report.sections.mistakes import gallery, lists
 from leukemia.report.sections.origin import data, settings
@@ -30,7 +32,9 @@ def write_report(path: Path, found: Findings) -> None:
         *by_class(found),
         *training(found),
         *probabilities(found),
+        *decisions(found),
         *embedding(found),
+        *attention(found),
     ]
     tables = [*lists(found), *data(found), *settings(found)]
     used = len(page(found.title, [*figures, *tables]).encode())

@@ -20,6 +20,7 @@ h2 { margin-top: 2.5rem; border-bottom: 2px solid #0072B2; }
 .warning { border-left: .4rem solid #D55E00; background: #fdf1e7; padding: .6rem 1rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+.table { max-width: 100%; overflow-x: auto; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; overflow-wrap: anywhere; }
@@ -39,6 +40,7 @@ pre { background: #f5f5f5; padding: 1rem; font-size: .8125rem; white-space: pre-
   body { max-width: none; margin: 0; font-size: 10pt; }
   figure, tr { break-inside: avoid; }
   .row figure { width: 45%; }
+  .table { overflow: visible; }
   .views span, .views img { width: 4.2cm; }
   h2, h3, caption { break-after: avoid; }
 }
@@ -73,8 +75,8 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
         for first, *rest in rows
     )
     return (
-        f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody></table>"
+        f'<div class="table"><table><caption>{escape(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
 

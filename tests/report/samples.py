@@ -3,8 +3,10 @@
 import numpy as np
 
 from leukemia.classes import Classes
+from leukemia.report.calibration import fit_calibration
 from leukemia.report.embedding_map import EmbeddingMap
 from leukemia.report.findings import DataFacts, Findings
+from leukemia.report.judge import judge
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
 from leukemia.report.sections.mistakes import worst_mistakes
@@ -122,3 +124,10 @@ def scattered(parts, dimensions=512, total=None):
         dimensions=dimensions,
         total=total or len(labels),
     )
+
+
+def judgement(parts):
+    """A calibration fitted on the first part, and what it does to all."""
+    calibration = fit_calibration(next(iter(parts.values())))
+    judged = {name: judge(part, calibration, n_boot=20) for name, part in parts.items()}
+    return {"calibration": calibration, "judged": judged}

@@ -12,7 +12,6 @@ from leukemia.classes import Classes
 from leukemia.report.html import LIMIT, write_report
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
-from leukemia.report.sections.mistakes import worst_mistakes
 from tests.report.samples import FACTS, findings, pictures, random_predictions, scattered
 
 VOID = {"meta", "img", "br"}
@@ -194,14 +193,15 @@ def test_the_page_stays_small_with_thousands_of_mistakes(tmp_path):
 
 
 def test_the_page_stays_below_its_limit_whatever_its_pictures_and_settings(tmp_path):
-    parts = {"val": random_predictions(400, -9.0), "test": random_predictions(400, -9.0, seed=1)}
+    parts = {"test": random_predictions(400, -9.0)}
     assert (parts["test"].labels != parts["test"].predicted).sum() == 400
-    views = ("image", "as the network sees it", "Grad-CAM", "Eigen-CAM")
-    changes = {"pictures": pictures(parts, views), "embedding": scattered(parts), "data": FACTS}
-    source = report(tmp_path, parts, **changes)
-    assert 2_000_000 < len(source.encode()) < LIMIT == 5_000_000
-    assert 0 < len(re.findall(r'class="views"', source)) < 48
-    crowded = report(tmp_path, parts, config_yaml="# " + "x" * 3_000_000, **changes)
-    assert len(crowded.encode()) < LIMIT
-    assert 0 < len(re.findall(r'class="views"', crowded)) < len(re.findall('"views"', source))
-    assert "test: 0 of 400 mistakes" in Page(crowded).text
+    source = report(
+        tmp_path,
+        parts,
+        pictures=pictures(parts, views=("image", "Grad-CAM", "Eigen-CAM")),
+        config_yaml="# " + "x" * 3_500_000,
+    )
+    assert len(source.encode()) < LIMIT == 5_000_000
+    shown = source.count('class="views"')
+    assert 0 < shown < 24
+    assert f"test: {shown} of 400 mistakes" in Page(source).text
