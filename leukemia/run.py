@@ -77,6 +77,11 @@ class RunDir:
         return self.path / "metrics.json"
 
     @property
+    def calibration(self) -> Path:
+        """Temperature and thresholds, fitted on validation."""
+        return self.path / "calibration.json"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"

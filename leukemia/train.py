@@ -12,8 +12,9 @@ from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 
 if TYPE_CHECKING:
-    from leukemia.build import Sources
-    from leukemia.model.fit import Hardware, Row, Stage
+    from leukemia.build.data import Sources
+    from leukemia.model.fit import Row, Stage
+    from leukemia.model.hardware import Hardware
     from leukemia.model.network import Network
     from leukemia.tracking import Tracker
 
@@ -67,19 +68,21 @@ class Training:
     def run_all(self) -> None:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
-        from leukemia import build
-        from leukemia.build import describe
+        from leukemia.build.data import build_data
+        from leukemia.build.describe import map_method
+        from leukemia.build.model import build_loss, build_stages
+        from leukemia.build.network import build_hardware, build_network
         from leukemia.data.split import write_split
         from leukemia.tracking import make_tracker
 
         cfg = self.cfg
-        hardware, stages = build.build_hardware(cfg), build.build_stages(cfg)
-        build.build_loss(cfg)
-        describe.map_method(cfg)
-        data = build.build_data(cfg)
+        hardware, stages = build_hardware(cfg), build_stages(cfg)
+        build_loss(cfg)
+        map_method(cfg)
+        data = build_data(cfg)
         data.prepare_data()
         data.setup("fit")
-        network, said = build.build_network(cfg, data)
+        network, said = build_network(cfg, data.embed_dim)
         self.run.start(cfg)
         before = self.run.split.read_text() if self.run.split.exists() else None
         write_split(self.run.split, data.split, data.manifest, data.classes)
@@ -127,7 +130,7 @@ class Training:
     ) -> None:
         import torch
 
-        from leukemia import build
+        from leukemia.build.model import build_classifier, build_stage_data
         from leukemia.model.fit import History, fit_stage, save_atomically
         from leukemia.report.history import read_history, write_history
 
@@ -142,29 +145,27 @@ class Training:
             tracker.log(rows[-1])
 
         history = History(stage.name, [r for r in earlier if r["stage"] != stage.name], write)
-        stage_data = build.build_stage_data(self.cfg, stage, data, network, hardware)
+        stage_data = build_stage_data(self.cfg, stage, data, network, hardware)
         part = network if stage_data is data and stage.name == "finetune" else network.head
-        module = build.build_classifier(self.cfg, part, stage.name)
+        module = build_classifier(self.cfg, part, stage.name)
         fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
         save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)
 
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
-        from leukemia import build
-        from leukemia.build import describe
+        from leukemia.build.describe import describe_run
+        from leukemia.build.model import build_classifier
         from leukemia.model.fit import predict, save_atomically
-        from leukemia.report.calibration import fit_calibration
         from leukemia.report.card import write_card
         from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
-        from leukemia.report.judge import judge
         from leukemia.report.metrics import summarize
         from leukemia.report.predictions import Predictions
         from leukemia.report.table import print_summary
 
-        module = build.build_classifier(self.cfg, network)
+        module = build_classifier(self.cfg, network)
         metrics: dict[str, dict[str, Any]] = {}
         predictions: dict[str, Predictions] = {}
         for part in ("val", "test") if self.cfg.open_test else ("val",):
@@ -186,7 +187,6 @@ class Training:
         )
         write_json(self.run.environment, seen)
         floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
-        calibration = fit_calibration(predictions["val"])
         findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
@@ -196,14 +196,7 @@ class Training:
             environment=seen,
             notes=self.notes,
             floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
-            data=describe.describe_data(self.cfg, data),
-            embedding=describe.map_embeddings(self.cfg, data, network, hardware, predictions),
-            pictures=describe.show_mistakes(data, predictions),
-            calibration=calibration,
-            judged={
-                part: judge(table, calibration, data.split.groups[data.parts[part]])
-                for part, table in predictions.items()
-            },
+            **describe_run(self.cfg, data, network, hardware, predictions),
         )
         write_report(self.run.report, findings)
         write_card(self.run.card, findings)

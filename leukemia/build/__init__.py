@@ -1,23 +1,5 @@
-"""The only place where a config becomes objects."""
+"""The only place where a config becomes objects.
 
-from leukemia.build.data import Sources, build_classes, build_data
-from leukemia.build.model import (
-    build_classifier,
-    build_hardware,
-    build_loss,
-    build_network,
-    build_stage_data,
-    build_stages,
-)
-
-__all__ = [
-    "Sources",
-    "build_classes",
-    "build_classifier",
-    "build_data",
-    "build_hardware",
-    "build_loss",
-    "build_network",
-    "build_stage_data",
-    "build_stages",
-]
+Nothing is imported here: predictions need neither Lightning nor augmentation, whose import takes
+longer than a prediction.
+"""

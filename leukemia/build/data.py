@@ -1,4 +1,4 @@
-"""From the settings ``data``, ``split``, ``mask``, ``crop`` and ``augment`` to objects."""
+"""From the settings ``data``, ``split`` and ``augment`` to objects."""
 
 from pathlib import Path
 
@@ -6,22 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig
 
-from leukemia.classes import Classes
+from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.data.augment import Augmenter, AugmentSpec
-from leukemia.data.cache import Preprocess
 from leukemia.data.datamodule import EmbeddingDataModule, SmearDataModule, Splitter
 from leukemia.data.manifest import Manifest
-from leukemia.data.mask import MaskSpec
 from leukemia.data.split import Split, balance, paper_split, stratified_split
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
 
 Sources = SmearDataModule | EmbeddingDataModule
-
-
-def build_classes(cfg: DictConfig) -> Classes:
-    """Return the class scheme of ``data.classes``."""
-    return Classes(tuple(cfg.data.classes.names), cfg.data.classes.benign)
 
 
 def cache_dir(cfg: DictConfig) -> Path:
@@ -53,12 +46,6 @@ def build_splitter(cfg: DictConfig) -> Splitter:
     return splitter
 
 
-def build_preprocess(cfg: DictConfig) -> Preprocess:
-    """Return mask, crop and size."""
-    ranges = tuple((tuple(low), tuple(high)) for low, high in cfg.mask.ranges)
-    return Preprocess(MaskSpec(cfg.mask.order, ranges), cfg.crop.mode, cfg.crop.size)
-
-
 def build_augmenter(cfg: DictConfig) -> Augmenter | None:
     """Return the training augmentation; ``None`` where nothing would happen."""
     values = dict(cfg.augment.spec)
@@ -66,7 +53,8 @@ def build_augmenter(cfg: DictConfig) -> Augmenter | None:
     spec = AugmentSpec(**values)
     if spec == AugmentSpec():
         return None
-    return Augmenter(spec, cfg.seed, border="reflect" if cfg.mask.order == "none" else "black")
+    black = cfg.mask.order != "none" and cfg.mask.background == 0
+    return Augmenter(spec, cfg.seed, border="black" if black else "reflect")
 
 
 def find_root(cfg: DictConfig) -> Path:

@@ -1,6 +1,7 @@
 """What a report shows of a run beside its figures: the images, and how the network sees them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,45 @@ from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.split import PARTS, Split
 from leukemia.model.embeddings import embed
-from leukemia.model.fit import Hardware
+from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
+from leukemia.report.calibration import fit_calibration
 from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
 from leukemia.report.findings import DataFacts, Pictures
+from leukemia.report.judge import judge
 from leukemia.report.predictions import Predictions
 from leukemia.report.sections.mistakes import worst_mistakes
 
 Views = dict[str, npt.NDArray[np.uint8]]
+
+
+def describe_run(
+    cfg: DictConfig,
+    data: Sources,
+    network: Network,
+    hardware: Hardware,
+    predictions: Mapping[str, Predictions],
+) -> dict[str, Any]:
+    """Return what `Findings` holds beside the figures, by the names of its fields.
+
+    Args:
+        cfg: the run's settings.
+        data: set up, with the run's own parts.
+        network: with the run's weights.
+        hardware: where and in which precision.
+        predictions: by part, in the order of `data.parts`; with ``val``, which is calibrated on.
+    """
+    calibration = fit_calibration(predictions["val"])
+    return {
+        "data": describe_data(cfg, data),
+        "embedding": map_embeddings(cfg, data, network, hardware, predictions),
+        "pictures": show_mistakes(data, predictions),
+        "calibration": calibration,
+        "judged": {
+            part: judge(table, calibration, data.split.groups[data.parts[part]])
+            for part, table in predictions.items()
+        },
+    }
 
 
 def describe_data(cfg: DictConfig, data: Sources) -> DataFacts:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from leukemia.data.augment import paper_views
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.model.embeddings import cached_embeddings
-from leukemia.model.fit import Hardware
+from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
 
 

@@ -1,4 +1,4 @@
-"""From the settings ``model``, ``loss``, ``stage`` and ``trainer`` to objects."""
+"""From the settings ``stages``, ``stage``, ``loss`` and ``augment.views`` to objects."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -10,74 +10,17 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from leukemia.build.data import Sources, build_classes, cache_dir
+from leukemia.build.data import Sources, cache_dir
 from leukemia.build.embedded import embedded
-from leukemia.data.datamodule import ArrayDataModule, EmbeddingDataModule, SmearDataModule
+from leukemia.build.preprocess import build_classes
+from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.errors import UserError
-from leukemia.model.backbone import Normalize, make_backbone
-from leukemia.model.baseline import BaselineCNN
 from leukemia.model.classifier import Classifier
-from leukemia.model.fit import Hardware, Stage
-from leukemia.model.hardware import resolve_accelerator, resolve_precision
-from leukemia.model.head import make_head
+from leukemia.model.fit import Stage
+from leukemia.model.hardware import Hardware
 from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
-
-
-def build_hardware(cfg: DictConfig) -> Hardware:
-    """Return device and precision, and set the number of CPU threads."""
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
-    accelerator = resolve_accelerator(cfg.trainer.accelerator)
-    return Hardware(
-        accelerator=accelerator,
-        devices=cfg.trainer.devices,
-        precision=resolve_precision(cfg.trainer.precision, accelerator),
-        deterministic=cfg.trainer.deterministic,
-        progress=cfg.trainer.progress,
-    )
-
-
-def build_network(cfg: DictConfig, data: Sources | None = None) -> tuple[Network, str]:
-    """Return the network and one line about its weights. Seeds torch first.
-
-    Args:
-        cfg: the settings.
-        data: only ``data=embeddings`` is looked at, for the size of its rows.
-
-    Raises:
-        UserError: for weights that cannot be had or do not fit.
-    """
-    torch.manual_seed(cfg.seed)
-    n_classes = len(cfg.data.classes.names)
-    if isinstance(data, EmbeddingDataModule):
-        if data.array is None:
-            data.setup()
-        assert data.array is not None
-        head = _head(cfg, data.array.shape[1], n_classes)
-        return Network(nn.Identity(), nn.Identity(), head), f"embeddings from {data.file.name}"
-    normalize = Normalize(cfg.model.normalize)
-    if cfg.model.name == "baseline":
-        cnn = BaselineCNN(n_classes, cfg.model.hidden)
-        return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
-    weights = cfg.model.backbone.weights
-    backbone, said = make_backbone(
-        cfg.model.backbone.name, None if weights is None else str(weights), size=cfg.crop.size
-    )
-    return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
-
-
-def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
-    head = cfg.model.head
-    return make_head(
-        head.name,
-        in_dim,
-        n_classes,
-        tuple(head.widths),
-        head.dropout,
-        standardize=head.standardize,
-    )
 
 
 def build_stages(cfg: DictConfig) -> list[Stage]:

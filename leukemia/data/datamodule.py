@@ -54,6 +54,13 @@ class ArrayDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.augment, self.num_workers = seed, augment, num_workers
 
+    @property
+    def embed_dim(self) -> int | None:
+        """Size d of a row, where the rows are embeddings; ``None`` where they are images."""
+        if self.array is None:
+            raise RuntimeError("Expected setup() to be called before the rows are looked at.")
+        return self.array.shape[1] if self.array.ndim == 2 else None
+
     def loader(self, part: str, *, train: bool = False) -> DataLoader[Batch]:
         """Return the loader of a part; ``train`` shuffles and augments."""
         if self.array is None or self.labels is None:

@@ -32,14 +32,16 @@ class MaskSpec:
         order: ``published`` converts to LAB with red and blue swapped, as the paper's code did;
             ``lab`` converts with the channels in their true order; ``none`` keeps every pixel.
         ranges: a pixel is kept when it lies in any of these boxes of 8-bit LAB.
+        background: what is left of the other pixels' brightness, in [0, 1]; the paper left none.
 
     Raises:
-        UserError: an unknown order, no range, or a range that is not two triples of integers
-            in [0, 255] with low <= high.
+        UserError: an unknown order, no range, a range that is not two triples of integers in
+            [0, 255] with low <= high, or a background outside [0, 1].
     """
 
     order: str = "published"
     ranges: tuple[Range, ...] = PAPER_RANGES
+    background: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a mask that could not be drawn."""
@@ -55,6 +57,11 @@ class MaskSpec:
             )
         for index, box in enumerate(self.ranges):
             _check_range(index, box)
+        if not 0 <= self.background <= 1:
+            raise UserError(
+                f"Expected mask.background to be between 0 (black) and 1 (untouched), "
+                f"but got '{self.background}'."
+            )
 
 
 def _check_range(index: int, box: Range) -> None:
@@ -89,7 +96,7 @@ def stain_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.bool_]:
 
 
 def apply_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:
-    """Paint everything but the stained pixels black.
+    """Darken everything but the stained pixels, to black by default.
 
     Args:
         rgb: an image, shape ``(H, W, 3)``, uint8; it is not changed.
@@ -98,4 +105,5 @@ def apply_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:
     Returns:
         A new image, shape ``(H, W, 3)``, uint8.
     """
-    return rgb * stain_mask(rgb, spec)[..., np.newaxis]
+    dark = np.round(rgb * spec.background).astype(np.uint8)
+    return np.where(stain_mask(rgb, spec)[..., np.newaxis], rgb, dark)

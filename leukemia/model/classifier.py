@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
 from leukemia.model.loss import DualLoss
+from leukemia.model.network import class_probabilities
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -95,15 +96,7 @@ class Classifier(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return probabilities (N, C) in float64."""
-        inputs = batch[0]
-        views = [inputs]
-        if self.tta and inputs.ndim == 4:
-            views = [
-                torch.rot90(side, turn, (2, 3))
-                for side in (inputs, inputs.flip(3))
-                for turn in range(4)
-            ]
-        return torch.stack([self(view).double().softmax(1) for view in views]).mean(0)
+        return class_probabilities(self, batch[0], tta=self.tta)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and the schedule over all steps of the fit."""

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from leukemia.errors import UserError
 from leukemia.model.classifier import Batch, Classifier
+from leukemia.model.hardware import Hardware
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
@@ -34,39 +35,24 @@ NOISE = (
 )
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """Where and in which precision to compute: Lightning's names."""
-
-    accelerator: str = "cpu"
-    devices: int = 1
-    precision: str = "32-true"
-    deterministic: bool = True
-    progress: bool = True
-
-    @property
-    def half(self) -> torch.dtype | None:
-        """The half precision that is mixed in, if any."""
-        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
-
-    def trainer(self, **settings: Any) -> L.Trainer:
-        """Return a Trainer that neither logs nor prints by itself."""
-        # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
-        # here: one process is fastest on a cache in memory, a last batch may be small.
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        for text in NOISE:
-            warnings.filterwarnings("ignore", message=text)
-        return L.Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            precision=self.precision,  # type: ignore[arg-type]
-            deterministic=self.deterministic,
-            enable_progress_bar=self.progress,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            logger=False,
-            **settings,
-        )
+def make_trainer(hardware: Hardware, **settings: Any) -> L.Trainer:
+    """Return a Trainer that neither logs nor prints by itself."""
+    # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
+    # here: one process is fastest on a cache in memory, a last batch may be small.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for text in NOISE:
+        warnings.filterwarnings("ignore", message=text)
+    return L.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        precision=hardware.precision,  # type: ignore[arg-type]
+        deterministic=hardware.deterministic,
+        enable_progress_bar=hardware.progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        logger=False,
+        **settings,
+    )
 
 
 @dataclass(frozen=True)
@@ -207,7 +193,8 @@ def fit_stage(
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     resumed = checkpoint_stage(last) == stage.name
     if not (resumed and _is_over(last, stage)):
-        trainer = hardware.trainer(
+        trainer = make_trainer(
+            hardware,
             max_epochs=stage.epochs,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
@@ -236,5 +223,5 @@ def predict(
     module: Classifier, loader: DataLoader[Batch], hardware: Hardware
 ) -> npt.NDArray[np.float64]:
     """Return the probabilities (N, C) of a loader's rows, in their order."""
-    batches = hardware.trainer().predict(module, loader)
+    batches = make_trainer(hardware).predict(module, loader)
     return torch.cat([torch.as_tensor(batch) for batch in batches or []]).numpy()

@@ -1,10 +1,28 @@
-"""What the machine computes well."""
+"""Where and in which precision to compute, and what the machine computes well."""
+
+from dataclasses import dataclass
 
 import torch
 
 from leukemia.errors import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision to compute: Lightning's names."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    precision: str = "32-true"
+    deterministic: bool = True
+    progress: bool = True
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """The half precision that is mixed in, if any."""
+        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
 
 
 def resolve_accelerator(accelerator: str) -> str:

@@ -1,4 +1,4 @@
-"""The whole network: raw pixels in, logits out."""
+"""The whole network: raw pixels in, logits or probabilities out."""
 
 import torch
 from torch import nn
@@ -27,3 +27,26 @@ class Network(nn.Module):
         """Return the logits (N, C) of raw inputs."""
         logits: torch.Tensor = self.head(self.embed(inputs))
         return logits
+
+
+def class_probabilities(
+    network: nn.Module, inputs: torch.Tensor, *, tta: bool = False, channels_last: bool = False
+) -> torch.Tensor:
+    """Return the probabilities (N, C) of a batch, in float64.
+
+    Args:
+        network: inputs to logits (N, C), in eval mode.
+        inputs: raw images (N, 3, H, W), or embeddings (N, d), of which there is but one view.
+        tta: average the probabilities over the eight flips and quarter turns.
+        channels_last: hand images to the network in that memory format.
+    """
+    views = [inputs]
+    if tta and inputs.ndim == 4:
+        views = [
+            torch.rot90(side, turn, (2, 3))
+            for side in (inputs, inputs.flip(3))
+            for turn in range(4)
+        ]
+    if channels_last and inputs.ndim == 4:
+        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+    return torch.stack([network(view).double().softmax(1) for view in views]).mean(0)

@@ -79,6 +79,8 @@ def _model(found: Findings) -> Iterator[str]:
         rows += [("Input", "embeddings made elsewhere"), ("Network", at("model.head.name"))]
     elif config:
         masked = f"crop: {at('crop.mode')}; mask: {at('mask.order')}"
+        if at("mask.background"):
+            masked += f", the rest at {at('mask.background'):g} of its light"
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
             ("Network", " + ".join(filter(None, (at("model.name"), at("model.head.name"))))),

@@ -91,6 +91,20 @@ def test_the_background_turns_black_and_the_rest_stays():
     np.testing.assert_array_equal(rgb, before)
 
 
+def test_a_background_above_0_is_dimmed_and_the_rest_stays():
+    rgb = np.array([[(200, 200, 100), (40, 20, 160)]], np.uint8)
+    assert stain_mask(rgb, MaskSpec()).tolist() == [[True, False]]
+    dimmed = apply_mask(rgb, MaskSpec(background=0.35))
+    assert dimmed.tolist() == [[[200, 200, 100], [14, 7, 56]]]
+    assert apply_mask(rgb, MaskSpec(background=1.0)).tolist() == rgb.tolist()
+
+
+@pytest.mark.parametrize("background", [-0.1, 1.5, float("nan")])
+def test_a_background_outside_0_to_1_is_refused(background):
+    with pytest.raises(UserError, match=r"mask\.background"):
+        MaskSpec(background=background)
+
+
 def test_the_order_none_keeps_every_pixel():
     rgb = np.random.default_rng(3).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     assert stain_mask(rgb, MaskSpec("none")).all()

@@ -1,0 +1,65 @@
+"""From the settings ``model`` and ``trainer`` to a network and where it computes."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.baseline import BaselineCNN
+from leukemia.model.hardware import Hardware, resolve_accelerator, resolve_precision
+from leukemia.model.head import make_head
+from leukemia.model.network import Network
+
+
+def build_hardware(cfg: DictConfig) -> Hardware:
+    """Return device and precision, and set the number of CPU threads."""
+    if cfg.trainer.threads is not None:
+        torch.set_num_threads(cfg.trainer.threads)
+    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    return Hardware(
+        accelerator=accelerator,
+        devices=cfg.trainer.devices,
+        precision=resolve_precision(cfg.trainer.precision, accelerator),
+        deterministic=cfg.trainer.deterministic,
+        progress=cfg.trainer.progress,
+    )
+
+
+def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Network, str]:
+    """Return the network and one line about its weights. Seeds torch first.
+
+    Args:
+        cfg: the settings.
+        embed_dim: size of an embedding for ``data=embeddings``; ``None`` for images.
+
+    Raises:
+        UserError: for weights that cannot be had or do not fit.
+    """
+    torch.manual_seed(cfg.seed)
+    n_classes = len(cfg.data.classes.names)
+    if embed_dim is not None:
+        network = Network(nn.Identity(), nn.Identity(), _head(cfg, embed_dim, n_classes))
+        return network, f"embeddings from {Path(str(cfg.data.file)).name}"
+    normalize = Normalize(cfg.model.normalize)
+    if cfg.model.name == "baseline":
+        cnn = BaselineCNN(n_classes, cfg.model.hidden)
+        return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
+    weights = cfg.model.backbone.weights
+    backbone, said = make_backbone(
+        cfg.model.backbone.name, None if weights is None else str(weights), size=cfg.crop.size
+    )
+    return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
+
+
+def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
+    head = cfg.model.head
+    return make_head(
+        head.name,
+        in_dim,
+        n_classes,
+        tuple(head.widths),
+        head.dropout,
+        standardize=head.standardize,
+    )

@@ -1,0 +1,64 @@
+"""The images that a finished run is scored on: its own parts, or another folder."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from leukemia.build.data import Sources, build_data, cache_dir
+from leukemia.build.finished import FinishedRun
+from leukemia.build.model import build_classifier
+from leukemia.data.cache import open_pixels
+from leukemia.data.datamodule import ArrayDataModule
+from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.split import Split, read_split
+from leukemia.model.fit import predict
+
+
+def own_data(finished: FinishedRun, root: str | None = None) -> Sources:
+    """Return the run's own data, set up, with the parts of its split.csv.
+
+    Args:
+        finished: the run.
+        root: where the images are now; ``None`` for where they were.
+
+    Raises:
+        UserError: the images are not there, or no longer the same.
+    """
+    cfg = finished.cfg.copy()
+    if root is not None:
+        cfg.data.root = root
+    data = build_data(cfg)
+    data.splitter = partial(_own_parts, finished)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Manifest]:
+    """Return another folder with the same classes, all of it in the part ``test``.
+
+    Raises:
+        UserError: the folder does not have the run's classes, or holds unreadable images.
+    """
+    preprocess, folder, data = finished.preprocess, cache_dir(finished.cfg), finished.cfg.data
+    manifest = build_manifest(
+        root, finished.classes, on_bad=data.on_bad, cache_dir=folder, workers=data.workers
+    )
+    pixels = open_pixels(root, manifest, preprocess, folder, workers=data.workers)
+    parts = {"test": np.arange(len(manifest))}
+    return ArrayDataModule(pixels, manifest.labels, parts), manifest
+
+
+def probabilities(
+    finished: FinishedRun, data: ArrayDataModule, part: str
+) -> npt.NDArray[np.float64]:
+    """Return the class probabilities (N, C) of a part, computed as training's end did."""
+    data.eval_batch_size = finished.cfg.trainer.eval_batch_size
+    module = build_classifier(finished.cfg, finished.network).eval()
+    return predict(module, data.loader(part), finished.hardware)
+
+
+def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:
+    return read_split(finished.run.split, manifest, finished.classes)
