@@ -16,7 +16,7 @@ from leukemia.data.split import PARTS, Split
 from leukemia.model.embeddings import embed
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
-from leukemia.report.calibration import fit_calibration
+from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
 from leukemia.report.findings import DataFacts, Pictures
 from leukemia.report.judge import judge
@@ -32,6 +32,7 @@ def describe_run(
     network: Network,
     hardware: Hardware,
     predictions: Mapping[str, Predictions],
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Return what `Findings` holds beside the figures, by the names of its fields.
 
@@ -40,9 +41,10 @@ def describe_run(
         data: set up, with the run's own parts.
         network: with the run's weights.
         hardware: where and in which precision.
-        predictions: by part, in the order of `data.parts`; with ``val``, which is calibrated on.
+        predictions: by part, in the order of `data.parts`.
+        calibration: the run's; ``None`` fits it on the predictions of ``val``.
     """
-    calibration = fit_calibration(predictions["val"])
+    calibration = calibration or fit_calibration(predictions["val"])
     return {
         "data": describe_data(cfg, data),
         "embedding": map_embeddings(cfg, data, network, hardware, predictions),

@@ -30,18 +30,27 @@ figure { margin: 1rem 0; }
 figcaption, .small { font-size: .875rem; color: #444; }
 img { max-width: 100%; height: auto; }
 .cases { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
-.cases figure { margin: 0; border-top: 1px solid #ddd; padding-top: .5rem; }
-.views { display: flex; flex-wrap: wrap; gap: .4rem; }
+.cases figure { margin: 0; border-top: 1px solid #ddd; padding-top: .5rem; width: min-content;
+  min-width: 20rem; overflow-wrap: anywhere; }
+.views { display: flex; gap: .4rem; }
 .views span { display: block; width: 10rem; font-size: .75rem; color: #444; }
 .views img { display: block; width: 10rem; }
 pre { background: #f5f5f5; padding: 1rem; font-size: .8125rem; white-space: pre-wrap;
   overflow-wrap: anywhere; columns: 3 20rem; }
+@media (max-width: 45rem) {
+  .cases figure { width: 100%; min-width: 0; }
+  .views { flex-wrap: wrap; }
+}
 @media print {
   body { max-width: none; margin: 0; font-size: 10pt; }
   figure, tr { break-inside: avoid; }
   .row figure { width: 45%; }
-  .table { overflow: visible; }
-  .views span, .views img { width: 4.2cm; }
+  .table { overflow: visible; break-inside: avoid; }
+  tbody th { min-width: 3.4cm; }
+  .cases { gap: .3cm .6cm; }
+  .cases figure { width: min-content; min-width: 7.8cm; }
+  .views { flex-wrap: nowrap; }
+  .views span, .views img { width: 3.8cm; }
   h2, h3, caption { break-after: avoid; }
 }
 """
