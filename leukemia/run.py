@@ -82,6 +82,11 @@ class RunDir:
         return self.path / "calibration.json"
 
     @property
+    def thumbnails(self) -> Path:
+        """Grey thumbnails of the images of split.csv, row by row, to know them again."""
+        return self.path / "thumbnails.npy"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
-from leukemia.atomic import write_text
+from leukemia.atomic import write_array, write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 
@@ -72,6 +72,8 @@ class Training:
         from leukemia.build.describe import map_method
         from leukemia.build.model import build_loss, build_stages
         from leukemia.build.network import build_hardware, build_network
+        from leukemia.data.datamodule import SmearDataModule
+        from leukemia.data.overlap import thumbnails
         from leukemia.data.split import write_split
         from leukemia.tracking import make_tracker
 
@@ -93,6 +95,10 @@ class Training:
                 f"or start a new run."
             )
         self._note(said, data)
+        if isinstance(data, SmearDataModule):
+            pixels = data.pixels()[0]
+            rows = sorted(row for part in data.parts.values() for row in part)
+            write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
         tracker = make_tracker(cfg, self.run.path)
         try:
             for stage in stages:
@@ -157,6 +163,7 @@ class Training:
         from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
         from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.calibration import fit_calibration
         from leukemia.report.card import write_card
         from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
@@ -178,6 +185,8 @@ class Training:
             )
             predictions[part].write(self.run.predictions(part))
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
+        calibration = fit_calibration(predictions["val"])
+        write_json(self.run.calibration, calibration.to_dict())
         save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
         write_json(self.run.metrics, metrics)
         seen = environment(
@@ -196,7 +205,7 @@ class Training:
             environment=seen,
             notes=self.notes,
             floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
-            **describe_run(self.cfg, data, network, hardware, predictions),
+            **describe_run(self.cfg, data, network, hardware, predictions, calibration),
         )
         write_report(self.run.report, findings)
         write_card(self.run.card, findings)

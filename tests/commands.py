@@ -5,6 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+# A training of seconds over both stages, on painted smears.
+SMALL = [
+    "data=synthetic",
+    "data.per_class=20",
+    "crop.size=64",
+    "model.backbone.weights=null",
+    "head=linear",
+    "stages=[head,finetune]",
+    "stage.head.epochs=8",
+    "stage.head.batch_size=8",
+    "stage.finetune.epochs=4",
+    "stage.finetune.batch_size=8",
+    "trainer.progress=false",
+    "trainer.threads=1",
+]
+
 
 def command(verb: str, *overrides: str) -> list[str]:
     return [sys.executable, "-m", f"leukemia.{verb}", *overrides]

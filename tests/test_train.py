@@ -17,38 +17,9 @@ import torch
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
-from tests.commands import command, environment, run
+from tests.commands import SMALL, command, environment, run
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
-SMALL = [
-    "data=synthetic",
-    "data.per_class=20",
-    "crop.size=64",
-    "model.backbone.weights=null",
-    "head=linear",
-    "stages=[head,finetune]",
-    "stage.head.epochs=8",
-    "stage.head.batch_size=8",
-    "stage.finetune.epochs=4",
-    "stage.finetune.batch_size=8",
-    "trainer.progress=false",
-    "trainer.threads=1",
-]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run over both stages."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    done = run("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    assert "PAINTED SMEARS" in done.stdout
-    return folder
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from leukemia.data.split import PARTS, Split
 from leukemia.model.embeddings import embed
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
-from leukemia.report.calibration import Calibration, fit_calibration
+from leukemia.report.calibration import Calibration
 from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
 from leukemia.report.findings import DataFacts, Pictures
 from leukemia.report.judge import judge
@@ -32,7 +32,7 @@ def describe_run(
     network: Network,
     hardware: Hardware,
     predictions: Mapping[str, Predictions],
-    calibration: Calibration | None = None,
+    calibration: Calibration,
 ) -> dict[str, Any]:
     """Return what `Findings` holds beside the figures, by the names of its fields.
 
@@ -42,9 +42,8 @@ def describe_run(
         network: with the run's weights.
         hardware: where and in which precision.
         predictions: by part, in the order of `data.parts`.
-        calibration: the run's; ``None`` fits it on the predictions of ``val``.
+        calibration: the run's.
     """
-    calibration = calibration or fit_calibration(predictions["val"])
     return {
         "data": describe_data(cfg, data),
         "embedding": map_embeddings(cfg, data, network, hardware, predictions),
@@ -82,7 +81,7 @@ def _disjoint(split: Split, manifest: Manifest) -> str:
         contents.setdefault(group, set()).add(sha256)
     related = sum(len(found) > 1 for found in contents.values())
     if related:
-        return f"files, identical copies and {related} groups of related images"
+        return f"files, identical copies and groups of related images ({related} such groups)"
     return "files and identical copies"
 
 

@@ -1,5 +1,6 @@
 """A finished run, opened to be used: its settings, its weights, its preprocessing."""
 
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from leukemia.data.cache import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network, class_probabilities
+from leukemia.report.calibration import Calibration, fit_calibration
+from leukemia.report.predictions import read_predictions
 from leukemia.run import RunDir, open_run
 
 
@@ -72,6 +75,22 @@ class FinishedRun:
             )
         scores: npt.NDArray[np.float64] = found.cpu().numpy()
         return scores
+
+    def calibration(self, sensitivity: float | None = None) -> Calibration:
+        """Return the calibration stored with the run, or one for another sensitivity.
+
+        Args:
+            sensitivity: wanted on validation, in (0, 1]; ``None`` takes what is stored.
+        """
+        if self.run.calibration.is_file():
+            values = json.loads(self.run.calibration.read_text())
+            stored = Calibration.from_dict(values, str(self.run.calibration))
+            if sensitivity in (None, stored.sensitivity):
+                return stored
+        validation = read_predictions(self.run.predictions("val"), self.classes)
+        if sensitivity is None:
+            return fit_calibration(validation)
+        return fit_calibration(validation, sensitivity)
 
 
 def open_finished(path: Path, **trainer: object) -> FinishedRun:

@@ -46,6 +46,17 @@ def toy():
     )
 
 
+def by_p_cancer(cancer, benign):
+    """Two classes, A benign, with these P(cancer); the files are named in order c0, c1, .. b0."""
+    scores = np.array([*cancer, *benign])
+    return Predictions(
+        files=tuple([f"c{i}" for i in range(len(cancer))] + [f"b{i}" for i in range(len(benign))]),
+        labels=np.repeat([1, 0], [len(cancer), len(benign)]),
+        probabilities=np.stack([1 - scores, scores], axis=1),
+        classes=Classes(("A", "B"), benign="A"),
+    )
+
+
 CONFIG = """\
 seed: 7
 model:
