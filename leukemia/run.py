@@ -92,6 +92,11 @@ class RunDir:
         return self.path / "report.html"
 
     @property
+    def card(self) -> Path:
+        """What the model is for, what it is not, and what was not shown."""
+        return self.path / "MODEL_CARD.md"
+
+    @property
     def skipped(self) -> Path:
         """Files left out under data.on_bad=skip."""
         return self.path / "skipped.csv"

@@ -69,6 +69,7 @@ class Training:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
         from leukemia.build.data import build_data
+        from leukemia.build.describe import map_method
         from leukemia.build.model import build_loss, build_stages
         from leukemia.build.network import build_hardware, build_network
         from leukemia.data.datamodule import SmearDataModule
@@ -79,6 +80,7 @@ class Training:
         cfg = self.cfg
         hardware, stages = build_hardware(cfg), build_stages(cfg)
         build_loss(cfg)
+        map_method(cfg)
         data = build_data(cfg)
         data.prepare_data()
         data.setup("fit")
@@ -158,9 +160,12 @@ class Training:
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
+        from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
         from leukemia.model.fit import predict, save_atomically
         from leukemia.report.calibration import fit_calibration
+        from leukemia.report.card import write_card
+        from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
         from leukemia.report.metrics import summarize
@@ -180,7 +185,8 @@ class Training:
             )
             predictions[part].write(self.run.predictions(part))
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
-        write_json(self.run.calibration, fit_calibration(predictions["val"]).to_dict())
+        calibration = fit_calibration(predictions["val"])
+        write_json(self.run.calibration, calibration.to_dict())
         save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
         write_json(self.run.metrics, metrics)
         seen = environment(
@@ -190,8 +196,7 @@ class Training:
         )
         write_json(self.run.environment, seen)
         floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
-        write_report(
-            self.run.report,
+        findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
@@ -200,13 +205,17 @@ class Training:
             environment=seen,
             notes=self.notes,
             floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
+            **describe_run(self.cfg, data, network, hardware, predictions, calibration),
         )
+        write_report(self.run.report, findings)
+        write_card(self.run.card, findings)
         print_summary(
             metrics,
             data.classes,
             {
                 "run": self.run.path,
                 "report": self.run.report,
+                "model card": self.run.card,
                 "predictions": self.run.predictions("val").parent,
             },
             self.notes[2:],
