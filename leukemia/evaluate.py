@@ -1,11 +1,16 @@
 """Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    from leukemia.build.data import Sources
+    from leukemia.data.datamodule import ArrayDataModule
 
 PARTS = ("train", "val", "test")
 
@@ -30,9 +35,12 @@ def evaluate(cfg: DictConfig) -> None:
 def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
+    from leukemia.build.describe import describe_data, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
     from leukemia.build.parts import other_folder, own_data, probabilities
     from leukemia.data.groups import identical_groups
+    from leukemia.report.findings import Findings
+    from leukemia.report.html import write_report
     from leukemia.report.judge import judge
     from leukemia.report.metrics import summarize
     from leukemia.report.predictions import Predictions
@@ -41,12 +49,14 @@ def score(cfg: DictConfig) -> None:
 
     finished = open_finished(Path(cfg.run), **cfg.trainer)
     calibration = finished.calibration(cfg.evaluate.sensitivity)
+    own: Sources | None = None
+    data: ArrayDataModule
     notes = []
     if cfg.data.root is None or cfg.part is not None:
         part = name = cfg.part or "test"
-        data = own_data(finished, cfg.data.root)
-        rows = data.parts[part]
-        manifest, groups = data.manifest.take(rows), data.split.groups[rows]
+        data = own = own_data(finished, cfg.data.root)
+        rows = own.parts[part]
+        manifest, groups = own.manifest.take(rows), own.split.groups[rows]
         if part == "train":
             notes.append("The network was trained on these images: they say nothing of new ones.")
     else:
@@ -60,6 +70,21 @@ def score(cfg: DictConfig) -> None:
     output = Path(cfg.output or finished.run.path / "evaluation" / name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)
+    tables = {name: predictions}
+    settings, network, hardware = finished.cfg, finished.network, finished.hardware
+    findings = Findings(
+        title=f"{settings.model.name} on {name}",
+        metrics=figures,
+        predictions=tables,
+        config_yaml=finished.run.config.read_text(),
+        notes=notes,
+        calibration=calibration,
+        judged={name: judgement},
+        data=describe_data(settings, own) if own else None,
+        embedding=map_embeddings(settings, own, network, hardware, tables) if own else None,
+        pictures=show_mistakes(own, tables) if own else {},
+    )
+    write_report(output / "report.html", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.report.predictions import read_predictions
-from tests.commands import run
+from tests.commands import run, run_here
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"), "Benign")
 
@@ -60,7 +60,7 @@ def test_evaluate_gives_the_figures_of_training(
 def test_another_folder_is_scored_whole_with_the_run_s_preprocessing(
     finished: Path, cache: Path, other: Path, tmp_path: Path
 ):
-    done = run(
+    done = run_here(
         "evaluate",
         f"run={finished}",
         f"data.root={other}",
@@ -86,7 +86,7 @@ def test_a_folder_with_one_training_image_is_refused(
     else:
         pixels = np.asarray(Image.open(path).convert("RGB"))
         Image.fromarray(pixels[:, ::-1] if how == "mirrored" else pixels).save(target, quality=70)
-    done = run("evaluate", f"run={finished}", f"data.root={other}", cache=cache, cwd=tmp_path)
+    done = run_here("evaluate", f"run={finished}", f"data.root={other}", cache=cache, cwd=tmp_path)
     assert done.returncode == 2
     assert "Pre/innocent.jpg" in done.stderr
     assert file in done.stderr
@@ -98,7 +98,7 @@ def test_a_folder_with_one_training_image_is_refused(
 def test_figures_at_the_operating_point_follow_from_the_predictions(
     finished: Path, cache: Path, tmp_path: Path
 ):
-    done = run("evaluate", f"run={finished}", f"output={tmp_path}", cache=cache, cwd=tmp_path)
+    done = run_here("evaluate", f"run={finished}", f"output={tmp_path}", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     calibration = json.loads((finished / "calibration.json").read_text())
     judgement = json.loads((tmp_path / "metrics.json").read_text())["test"]["judgement"]
@@ -117,7 +117,7 @@ def test_figures_at_the_operating_point_follow_from_the_predictions(
 def test_runs_are_compared_in_pairs(finished: Path, cache: Path, tmp_path: Path):
     again = tmp_path / "again"
     shutil.copytree(finished, again)
-    done = run(
+    done = run_here(
         "evaluate",
         f"runs=[{finished},{again}]",
         f"output={tmp_path / 'compared.json'}",
@@ -146,7 +146,7 @@ def test_a_mistake_is_one_clear_line(
     overrides: list[str], said: str, finished: Path, cache: Path, tmp_path: Path
 ):
     words = [text.format(run=finished) for text in overrides]
-    done = run("evaluate", *words, cache=cache, cwd=tmp_path)
+    done = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert said in done.stderr
@@ -158,6 +158,6 @@ def test_an_unfinished_run_is_refused_with_the_remedy(finished: Path, cache: Pat
     half = tmp_path / "half"
     shutil.copytree(finished, half)
     (half / "DONE").unlink()
-    done = run("evaluate", f"run={half}", cache=cache, cwd=tmp_path)
+    done = run_here("evaluate", f"run={half}", cache=cache, cwd=tmp_path)
     assert done.returncode == 2
     assert "resume=" in done.stderr
