@@ -12,7 +12,7 @@ PARTS = ("train", "val", "test")
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(evaluate, "evaluate")
+    cli.run_verb(evaluate, "evaluate", paths=("run", "runs", "data.root", "output"))
 
 
 def evaluate(cfg: DictConfig) -> None:
