@@ -90,7 +90,8 @@ def _model(found: Findings) -> Iterator[str]:
         (f"Weights kept of stage {name}", f"best validation {at(f'stage.{name}.monitor')}")
         for name in stages
     ]
-    averaged = ", the mean over turned and mirrored views" if at("trainer.tta") else ""
+    turned = at("trainer.tta") and at("data.name") != "embeddings"
+    averaged = ", the mean over turned and mirrored views" if turned else ""
     rows += [
         ("Output", f"a probability of each class, by one network{averaged}"),
         ("P(cancer)", f"the sum over all classes but {classes.benign}"),

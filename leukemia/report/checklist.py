@@ -50,9 +50,11 @@ class Guideline:
 
 def known_of(found: Findings) -> set[str]:
     """What a run is known to hold, of what items may need."""
+    source = found.data and found.data.source
     known = {
         "test": "test" in found.metrics,
-        "aria": found.data is not None and found.data.source == "aria",
+        "aria": source == "aria",
+        "images": source not in (None, "embeddings"),
         "calibration": found.calibration is not None,
         "operating": found.calibration is not None and bool(found.judged),
         "maps": any(found.attention.values()),

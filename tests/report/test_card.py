@@ -5,7 +5,7 @@ import pytest
 
 from leukemia.report.card import write_card
 from leukemia.report.metrics import summarize
-from tests.report.samples import FACTS, findings, judgement, random_predictions
+from tests.report.samples import CONFIG, FACTS, findings, judgement, random_predictions
 
 PARTS = {"val": random_predictions(80, 3.0), "test": random_predictions(60, 1.0, seed=1)}
 
@@ -61,6 +61,18 @@ def test_settings_and_data_are_those_of_the_run(tmp_path):
     assert row(data, "train") == ["300", "300", "300", "300", "1200"]
     assert "No two parts share files and identical copies.** That is not shown for patients" in data
     assert "`" + "f" * 64 + "`" in data
+
+
+def test_a_run_on_embeddings_claims_nothing_of_images(tmp_path):
+    config = CONFIG.replace("name: aria", "name: embeddings")
+    text = card(tmp_path, config_yaml=config, data=replace(FACTS, source="embeddings"))
+    model = section(text, "Model")
+    assert row(model, "Input") == ["embeddings made elsewhere"]
+    assert row(model, "Network") == ["linear"]
+    assert "mirrored" not in text
+    assert "published" not in model
+    assert "resnet18" not in model
+    assert "| 9a | choice of predictors | unmet |" in text
 
 
 def test_what_was_not_done_is_said(tmp_path):

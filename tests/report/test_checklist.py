@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from leukemia.report.checklist import STATUSES, answer_all, known_of
 from tests.report.samples import FACTS, findings, judgement, random_predictions
 
 PARTS = {"val": random_predictions(40, 3.0), "test": random_predictions(40, 1.0, seed=1)}
-EVERYTHING = {"test", "aria", "calibration", "operating", "maps"}
+EVERYTHING = {"test", "aria", "images", "calibration", "operating", "maps"}
 
 
 def answers(known, name):
@@ -62,7 +63,9 @@ def test_an_item_is_filled_only_by_what_the_run_holds():
 
 def test_what_a_run_holds_is_read_from_its_findings():
     assert known_of(findings({"val": PARTS["val"]})) == set()
-    assert known_of(findings(PARTS, data=FACTS)) == {"test", "aria"}
+    assert known_of(findings(PARTS, data=FACTS)) == {"test", "aria", "images"}
+    elsewhere = replace(FACTS, source="embeddings")
+    assert known_of(findings(PARTS, data=elsewhere)) == {"test"}
     judged = judgement(PARTS)
     assert known_of(findings(PARTS, **judged)) == {"test", "calibration", "operating"}
     shares = {"test": {"nuclei": PARTS["test"].p_cancer}}
