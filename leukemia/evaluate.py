@@ -1,0 +1,121 @@
+"""Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from leukemia import cli
+from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    from leukemia.build.data import Sources
+    from leukemia.data.datamodule import ArrayDataModule
+
+PARTS = ("train", "val", "test")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli.run_verb(evaluate, "evaluate", paths=("run", "runs", "data.root", "output"))
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Score ``run`` on a part or a folder, or compare ``runs``."""
+    if (cfg.run is None) == (cfg.runs is None):
+        raise UserError("Expected either run=<run directory> or runs=[<a>,<b>,...].")
+    if cfg.part is not None and cfg.part not in PARTS:
+        raise UserError(f"Expected part to be one of {', '.join(PARTS)}, but got '{cfg.part}'.")
+    if cfg.runs is not None:
+        compare_tables(cfg)
+    else:
+        score(cfg)
+
+
+def score(cfg: DictConfig) -> None:
+    """Score one run, with its own preprocessing, and write what it shows."""
+    # Imported here, so that help never waits for torch.
+    from leukemia.build.describe import describe_data, map_embeddings, show_mistakes
+    from leukemia.build.finished import open_finished
+    from leukemia.build.parts import other_folder, own_data, probabilities
+    from leukemia.data.groups import identical_groups
+    from leukemia.report.findings import Findings
+    from leukemia.report.html import write_report
+    from leukemia.report.judge import judge
+    from leukemia.report.metrics import summarize
+    from leukemia.report.predictions import Predictions
+    from leukemia.report.table import print_operating, print_summary
+    from leukemia.run import write_json
+
+    finished = open_finished(Path(cfg.run), **cfg.trainer)
+    calibration = finished.calibration(cfg.evaluate.sensitivity)
+    own: Sources | None = None
+    data: ArrayDataModule
+    notes = []
+    if cfg.data.root is None or cfg.part is not None:
+        part = name = cfg.part or "test"
+        data = own = own_data(finished, cfg.data.root)
+        rows = own.parts[part]
+        manifest, groups = own.manifest.take(rows), own.split.groups[rows]
+        if part == "train":
+            notes.append("The network was trained on these images: they say nothing of new ones.")
+    else:
+        part, name = "test", Path(cfg.data.root).absolute().name
+        data, manifest = other_folder(finished, Path(cfg.data.root))
+        groups = identical_groups(manifest.sha256)
+    scores = probabilities(finished, data, part)
+    predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
+    judgement = judge(predictions, calibration, groups)
+    figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
+    output = Path(cfg.output or finished.run.path / "evaluation" / name)
+    predictions.write(output / "predictions.csv")
+    write_json(output / "metrics.json", figures)
+    tables = {name: predictions}
+    settings, network, hardware = finished.cfg, finished.network, finished.hardware
+    findings = Findings(
+        title=f"{settings.model.name} on {name}",
+        metrics=figures,
+        predictions=tables,
+        config_yaml=finished.run.config.read_text(),
+        notes=notes,
+        calibration=calibration,
+        judged={name: judgement},
+        data=describe_data(settings, own) if own else None,
+        embedding=map_embeddings(settings, own, network, hardware, tables) if own else None,
+        pictures=show_mistakes(own, tables) if own else {},
+    )
+    write_report(output / "report.html", findings)
+    print_summary(figures, finished.classes, {"evaluation": output}, notes)
+    print_operating(judgement["operating"], calibration)
+
+
+def compare_tables(cfg: DictConfig) -> None:
+    """Compare the predictions of several runs on the same files."""
+    from leukemia.build.preprocess import build_classes
+    from leukemia.report.compare import compare, comparison_rows
+    from leukemia.report.predictions import read_predictions
+    from leukemia.report.table import print_rows
+    from leukemia.run import open_run, write_json
+
+    part = cfg.part or "test"
+    tables = {}
+    for path in map(Path, cfg.runs):
+        run, settings = open_run(path)
+        places = [run.predictions(part), run.path / "evaluation" / part / "predictions.csv"]
+        table = next((place for place in places if place.is_file()), None)
+        if table is None:
+            raise UserError(
+                f"'{path}' holds no predictions of the part '{part}': make them with "
+                f"`python -m leukemia.evaluate run={path} part={part}`."
+            )
+        tables[str(path)] = read_predictions(table, build_classes(settings))
+    compared = compare(tables)
+    header, rows = comparison_rows(compared)
+    print(f"{part} (n = {compared['n']}): difference from {compared['reference']}, 95% interval")
+    print_rows(header, rows)
+    if cfg.output is not None:
+        write_json(Path(cfg.output), compared)
+
+
+if __name__ == "__main__":
+    main()
