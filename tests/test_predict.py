@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 import leukemia
 from leukemia.errors import UserError
-from tests.commands import run
+from tests.commands import run, run_here
 from tests.odd_files import write_bad, write_good
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
@@ -123,7 +123,7 @@ def test_what_follows_from_the_probabilities(judged):
 def test_json_lines_and_python_equal_the_csv(judged, folder, finished, predictor, cache):
     here, root = judged[1], folder[0] / "good"
     output = here.parent / "lines.jsonl"
-    done = run(
+    done = run_here(
         "predict", f"run={finished}", f"input={root}/*", f"output={output}", cache=cache, cwd=here
     )
     assert done.returncode == 0, done.stderr
@@ -145,7 +145,7 @@ def test_json_lines_and_python_equal_the_csv(judged, folder, finished, predictor
 
 def test_one_image_is_printed_as_in_the_paper(finished, folder, predictor, cache, tmp_path):
     image = folder[0] / "good" / "Größe 細胞 (1).png"
-    done = run("predict", f"run={finished}", f"input={image}", cache=cache, cwd=tmp_path)
+    done = run_here("predict", f"run={finished}", f"input={image}", cache=cache, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     scores = predictor.predict(image)
     p, cancer = scores.probabilities[0], scores.p_cancer[0]
@@ -165,7 +165,7 @@ def test_one_image_is_printed_as_in_the_paper(finished, folder, predictor, cache
 
 def test_one_bad_image_is_named_with_its_reason(finished, folder, cache, tmp_path):
     image = folder[0] / "bad" / "text.jpg"
-    done = run("predict", f"run={finished}", f"input={image}", cache=cache, cwd=tmp_path)
+    done = run_here("predict", f"run={finished}", f"input={image}", cache=cache, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{image}: " in done.stderr
     assert "1 of 1 files" in done.stderr
@@ -230,7 +230,7 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
     settings = ["data=folder", f"data.root={tmp_path / 'images'}", "split=stratified"]
     settings += ["model.backbone.weights=null", "trainer.max_epochs=1", "crop.size=96", QUIET]
     folder = tmp_path / "run"
-    done = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = rows(folder / "predictions" / "test.csv")
     predictor = uncalibrated(leukemia.load(folder))
@@ -279,7 +279,9 @@ def test_another_choice_of_views_is_taken_and_its_calibration_doubted(
 ):
     own = predictor.finished.cfg.trainer.tta
     other = f"trainer.tta={str(not own).lower()}"
-    done = run("predict", f"run={finished}", f"input={smear}", other, cache=cache, cwd=tmp_path)
+    done = run_here(
+        "predict", f"run={finished}", f"input={smear}", other, cache=cache, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "only roughly" in done.stdout
     other_views = leukemia.load(finished, tta=not own)
@@ -293,7 +295,7 @@ def test_an_earlier_table_is_replaced(finished, smears, predictor, cache, tmp_pa
     output.parent.mkdir()
     output.write_text(earlier)
     settings = [f"run={finished}", f"input={images}", f"output={output}", QUIET]
-    done = run("predict", *settings, cache=cache, cwd=tmp_path)
+    done = run_here("predict", *settings, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"Written to {output}" in done.stdout
     assert len(output.read_text().splitlines()) == 20
@@ -348,7 +350,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_and_leaves_nothing(name, finished, smear, cache, tmp_path):
     overrides, told = MISTAKES[name]
     settings = [text.format(run=finished, smear=smear) for text in overrides]
-    done = run("predict", *settings, cache=cache, cwd=tmp_path)
+    done = run_here("predict", *settings, cache=cache, cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, done.stderr
@@ -362,7 +364,7 @@ def test_a_run_on_embeddings_takes_no_images(cache, tmp_path):
     table = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
     np.savez(tmp_path / "e.npz", embeddings=table, files=names)
     settings = ["data=embeddings", "data.file=e.npz", "split=stratified", "trainer.max_epochs=1"]
-    done = run("train", *settings, QUIET, "hydra.run.dir=run", cache=cache, cwd=tmp_path)
+    done = run_here("train", *settings, QUIET, "hydra.run.dir=run", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with pytest.raises(UserError, match="takes no images"):
         leukemia.load(tmp_path / "run")
