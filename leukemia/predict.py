@@ -24,6 +24,8 @@ NO_DIAGNOSIS = "Research software, no diagnosis."
 
 def main() -> None:
     """Run the command line."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+        cli.fail("leukemia.predict takes no -m: call it once for each run.")
     cli.run_verb(predict, "predict", paths=("run", "input", "output"))
 
 
@@ -33,8 +35,6 @@ def predict(cfg: DictConfig) -> None:
     from leukemia.data.files import name_some
     from leukemia.data.inputs import find_images
 
-    if cli.is_multirun():
-        raise UserError("leukemia.predict takes no -m: call it once for each run.")
     for key in ("run", "input"):
         if cfg[key] is None:
             raise UserError(f"Expected {key}=..., but got none: --help shows how.")
