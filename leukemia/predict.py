@@ -113,11 +113,10 @@ def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
     notes = []
     if own.data.name == "synthetic":
         notes.append("This run saw painted smears only: its answers say nothing about leukemia.")
-    if wanted.get("tta", own.trainer.tta) != own.trainer.tta:
-        views = "with" if own.trainer.tta else "without"
+    if wanted["tta"] and not own.trainer.tta:
         notes.append(
-            f"The calibration was fitted {views} test-time views (trainer.tta="
-            f"{str(own.trainer.tta).lower()}): here it holds only roughly."
+            "The calibration was fitted without test-time views (trainer.tta=false): "
+            "here it holds only roughly."
         )
     return [*notes, NO_DIAGNOSIS]
 

@@ -82,6 +82,11 @@ class RunDir:
         return self.path / "calibration.json"
 
     @property
+    def single_view_calibration(self) -> Path:
+        """The same without test-time views, where the run predicts with them."""
+        return self.path / "calibration_single_view.json"
+
+    @property
     def thumbnails(self) -> Path:
         """Grey thumbnails of the images of split.csv, row by row, to know them again."""
         return self.path / "thumbnails.npy"

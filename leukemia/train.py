@@ -1,6 +1,7 @@
 """Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,7 @@ class Training:
     ) -> dict[str, dict[str, Any]]:
         from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
+        from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.fit import predict, save_atomically
         from leukemia.report.calibration import fit_calibration
         from leukemia.report.card import write_card
@@ -187,6 +189,11 @@ class Training:
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
         calibration = fit_calibration(predictions["val"])
         write_json(self.run.calibration, calibration.to_dict())
+        if module.tta and isinstance(data, SmearDataModule):
+            module.tta = False
+            scores = predict(module, data.loader("val"), hardware)
+            single = fit_calibration(replace(predictions["val"], probabilities=scores))
+            write_json(self.run.single_view_calibration, single.to_dict())
         save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
         write_json(self.run.metrics, metrics)
         seen = environment(

@@ -181,7 +181,7 @@ def test_the_stored_calibration_is_applied(finished, smears, predictor, tmp_path
     assert q.predicted == p.predicted
     assert p.certain.all()
     assert not q.certain.any()
-    stored = json.loads((finished / "calibration.json").read_text())["temperature"]
+    stored = json.loads((finished / "calibration_single_view.json").read_text())["temperature"]
     np.testing.assert_allclose(
         predictor.predict(images).probabilities, softmax(np.log(p.probabilities) / stored, axis=1)
     )
@@ -190,33 +190,32 @@ def test_the_stored_calibration_is_applied(finished, smears, predictor, tmp_path
 def run_with(finished: Path, folder: Path, **values: float) -> Path:
     """A copy of a run with another calibration."""
     shutil.copytree(finished, folder)
-    path = folder / "calibration.json"
+    path = folder / "calibration_single_view.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     return folder
 
 
-def test_a_run_from_before_calibration_is_calibrated_on_its_validation(
-    finished, smears, predictor, tmp_path
-):
+def test_a_run_from_before_calibration_is_calibrated_on_its_validation(finished, smears, tmp_path):
     older = tmp_path / "older"
     shutil.copytree(finished, older)
     (older / "calibration.json").unlink()
     images = sorted(smears.rglob("*.jpg"))[::9]
-    found = leukemia.load(older).predict(images)
-    expected = predictor.predict(images)
+    found = leukemia.load(older, tta=True).predict(images)
+    expected = leukemia.load(finished, tta=True).predict(images)
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     np.testing.assert_array_equal(found.certain, expected.certain)
 
 
-def uncalibrated(predictor):
-    same = leukemia.load(predictor.finished.run.path)
-    same.calibration = replace(predictor.calibration, temperature=1.0)
-    return same
+def as_trained(run: Path) -> "leukemia.predictor.Predictor":
+    """With the eight views of its training's end, and uncalibrated as those predictions are."""
+    predictor = leukemia.load(run, tta=True)
+    predictor.calibration = replace(predictor.calibration, temperature=1.0)
+    return predictor
 
 
-def test_the_run_s_own_test_images_get_its_own_predictions(finished, smears, predictor):
+def test_the_run_s_own_test_images_get_its_own_predictions(finished, smears):
     table = rows(finished / "predictions" / "test.csv")
-    found = uncalibrated(predictor).predict([smears / row["file"] for row in table])
+    found = as_trained(finished).predict([smears / row["file"] for row in table])
     np.testing.assert_allclose(
         found.probabilities, [numbers(row) for row in table], rtol=0, atol=1e-6
     )
@@ -233,8 +232,7 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
     done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = rows(folder / "predictions" / "test.csv")
-    predictor = uncalibrated(leukemia.load(folder))
-    found = predictor.predict([tmp_path / "images" / row["file"] for row in table])
+    found = as_trained(folder).predict([tmp_path / "images" / row["file"] for row in table])
     np.testing.assert_allclose(
         found.probabilities, [numbers(row) for row in table], rtol=0, atol=1e-6
     )
@@ -274,19 +272,23 @@ def test_what_is_no_image_is_refused_in_python(predictor, image, told):
         predictor.predict([image])
 
 
-def test_another_choice_of_views_is_taken_and_its_calibration_doubted(
-    finished, smear, predictor, cache, tmp_path
-):
-    own = predictor.finished.cfg.trainer.tta
-    other = f"trainer.tta={str(not own).lower()}"
-    done = run_here(
-        "predict", f"run={finished}", f"input={smear}", other, cache=cache, cwd=tmp_path
-    )
+def test_one_view_and_eight_have_a_calibration_each(finished, smear, predictor):
+    eight = leukemia.load(finished, tta=True)
+    for judge, name in ((predictor, "calibration_single_view"), (eight, "calibration")):
+        assert judge.calibration.to_dict() == json.loads((finished / f"{name}.json").read_text())
+    a, b = eight.predict(smear), predictor.predict(smear)
+    assert not np.array_equal(a.probabilities, b.probabilities)
+
+
+def test_views_that_the_calibration_never_saw_are_said(finished, smear, cache, tmp_path):
+    plain = tmp_path / "plain"
+    shutil.copytree(finished, plain)
+    config = plain / "config.yaml"
+    config.write_text(config.read_text().replace("tta: true", "tta: false"))
+    settings = [f"run={plain}", f"input={smear}", "trainer.tta=true"]
+    done = run_here("predict", *settings, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "only roughly" in done.stdout
-    other_views = leukemia.load(finished, tta=not own)
-    a, b = other_views.predict(smear), predictor.predict(smear)
-    assert not np.array_equal(a.probabilities, b.probabilities)
 
 
 def test_an_earlier_table_is_replaced(finished, smears, predictor, cache, tmp_path):
