@@ -10,6 +10,7 @@ from leukemia.errors import UserError
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
+    from leukemia.build.finished import FinishedRun
     from leukemia.data.datamodule import ArrayDataModule
 
 PARTS = ("train", "val", "test")
@@ -48,6 +49,8 @@ def score(cfg: DictConfig) -> None:
     from leukemia.run import write_json
 
     finished = open_finished(Path(cfg.run), **cfg.trainer)
+    if cfg.part is None and cfg.data.root is not None and _unlabelled(finished, cfg.data.root):
+        return predict_only(finished, cfg)
     calibration = finished.calibration(cfg.evaluate.sensitivity)
     own: Sources | None = None
     data: ArrayDataModule
@@ -67,7 +70,7 @@ def score(cfg: DictConfig) -> None:
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
     judgement = judge(predictions, calibration, groups)
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
-    output = Path(cfg.output or finished.run.path / "evaluation" / name)
+    output = _output(cfg, finished, name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)
     tables = {name: predictions}
@@ -87,6 +90,35 @@ def score(cfg: DictConfig) -> None:
     write_report(output / "report.html", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
+
+
+def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
+    """Write what the run says of images whose classes nobody has told."""
+    from leukemia.atomic import write_text
+    from leukemia.data.files import name_some
+    from leukemia.data.inputs import find_images
+    from leukemia.predictor import Predictor
+
+    found = find_images(cfg.data.root)
+    scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
+    output = _output(cfg, finished, Path(cfg.data.root).absolute().name) / "predictions.csv"
+    write_text(output, scores.to_csv())
+    print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
+    if bad:
+        cli.fail(
+            f"{len(bad)} files left out: {name_some([f'{b.path} ({b.reason})' for b in bad])}", 1
+        )
+
+
+def _unlabelled(finished: "FinishedRun", root: str) -> bool:
+    folder = Path(root)
+    return folder.is_dir() and not any(
+        (folder / name).is_dir() for name in (*finished.classes.names, "Original")
+    )
+
+
+def _output(cfg: DictConfig, finished: "FinishedRun", name: str) -> Path:
+    return Path(cfg.output or finished.run.path / "evaluation" / name)
 
 
 def compare_tables(cfg: DictConfig) -> None:

@@ -95,6 +95,21 @@ def test_a_folder_with_one_training_image_is_refused(
     assert not (finished / "evaluation" / "other").exists()
 
 
+def test_a_folder_without_classes_gets_predictions_only(
+    finished: Path, cache: Path, tmp_path: Path
+):
+    loose, out = tmp_path / "loose", tmp_path / "out"
+    loose.mkdir()
+    for path in sorted((painted(cache) / "Pre").iterdir())[:3]:
+        shutil.copy(path, loose)
+    words = [f"run={finished}", f"data.root={loose}", f"output={out}"]
+    done = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in out.iterdir()] == ["predictions.csv"]
+    table = (out / "predictions.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in table[1:]] == sorted(p.name for p in loose.iterdir())
+
+
 def test_figures_at_the_operating_point_follow_from_the_predictions(
     finished: Path, cache: Path, tmp_path: Path
 ):
