@@ -44,6 +44,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.html import write_report
     from leukemia.report.judge import judge
     from leukemia.report.metrics import summarize
+    from leukemia.report.plates import write_figures
     from leukemia.report.predictions import Predictions
     from leukemia.report.table import print_operating, print_summary
     from leukemia.run import write_json
@@ -88,6 +89,7 @@ def score(cfg: DictConfig) -> None:
         pictures=show_mistakes(own, tables) if own else {},
     )
     write_report(output / "report.html", findings)
+    write_figures(output / "figures", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
 

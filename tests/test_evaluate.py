@@ -55,6 +55,11 @@ def test_evaluate_gives_the_figures_of_training(
     mine, trained = (read_predictions(path, CLASSES) for path in tables)
     assert mine.files == trained.files
     np.testing.assert_allclose(mine.probabilities, trained.probabilities, atol=1e-6)
+    assert "<h2>Operating point</h2>" in (out / "report.html").read_text()
+    drawn = sorted(path.name for path in (out / "figures").iterdir())
+    assert f"confusion_{part}.png" in drawn
+    assert f"reliability_{part}.png" in drawn
+    assert all(Image.open(out / "figures" / name).size[0] > 300 for name in drawn)
 
 
 def test_another_folder_is_scored_whole_with_the_run_s_preprocessing(
