@@ -1,5 +1,6 @@
 """Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,13 @@ from leukemia import cli
 from leukemia.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from leukemia.build.data import Sources
     from leukemia.build.finished import FinishedRun
     from leukemia.data.datamodule import ArrayDataModule
+    from leukemia.report.attention import Attention
 
 PARTS = ("train", "val", "test")
 
@@ -39,6 +44,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.build.describe import describe_data, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
     from leukemia.build.parts import other_folder, own_data, probabilities
+    from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.groups import identical_groups
     from leukemia.report.findings import Findings
     from leukemia.report.html import write_report
@@ -46,6 +52,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.metrics import summarize
     from leukemia.report.plates import write_figures
     from leukemia.report.predictions import Predictions
+    from leukemia.report.sections.mistakes import worst_mistakes
     from leukemia.report.table import print_operating, print_summary
     from leukemia.run import write_json
 
@@ -75,6 +82,20 @@ def score(cfg: DictConfig) -> None:
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)
     tables = {name: predictions}
+    pictures = dict(show_mistakes(own, tables).get(name, {})) if own else {}
+    attention: dict[str, Mapping[str, NDArray[np.float64]]] = {}
+    if cfg.evaluate.explain and finished.cfg.data.name != "embeddings":
+        root = own.root if isinstance(own, SmearDataModule) else Path(cfg.data.root)
+        looks, maps = _look(
+            finished,
+            [root / file for file in manifest.files],
+            scores,
+            worst_mistakes(predictions),
+            progress=cfg.trainer.progress,
+        )
+        attention[name] = looks.shares["grad_cam"]
+        notes += looks.warnings(predictions.labels, finished.classes.names)
+        pictures = {row: {**pictures.get(row, {}), **maps[row]} for row in maps}
     settings, network, hardware = finished.cfg, finished.network, finished.hardware
     findings = Findings(
         title=f"{settings.model.name} on {name}",
@@ -86,12 +107,36 @@ def score(cfg: DictConfig) -> None:
         judged={name: judgement},
         data=describe_data(settings, own) if own else None,
         embedding=map_embeddings(settings, own, network, hardware, tables) if own else None,
-        pictures=show_mistakes(own, tables) if own else {},
+        pictures={name: pictures},
+        attention=attention,
     )
     write_report(output / "report.html", findings)
     write_figures(output / "figures", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
+
+
+def _look(
+    finished: "FinishedRun",
+    files: Sequence[Path],
+    scores: "NDArray[np.float64]",
+    shown: Sequence[int],
+    *,
+    progress: bool,
+) -> tuple["Attention", dict[int, dict[str, "NDArray[np.uint8]"]]]:
+    """Return how Grad-CAM divides on all images, and its pictures of those to be shown."""
+    from leukemia.data.files import BadImage
+    from leukemia.explainer import Explainer, attention
+    from leukemia.report.heatmap import overlay
+
+    explainer = Explainer(finished, methods=("grad_cam",))
+    pictures = {}
+    for row in shown:
+        picture = next(explainer.pictures([files[row]]))
+        if not isinstance(picture, BadImage):
+            heat = explainer.explain(picture, scores[row]).maps["grad_cam"]
+            pictures[row] = {"Grad-CAM": overlay(picture, heat)}
+    return attention(explainer, files, scores, progress=progress), pictures
 
 
 def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
