@@ -41,7 +41,7 @@ def evaluate(cfg: DictConfig) -> None:
 def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
-    from leukemia.build.describe import describe_data, map_embeddings, show_mistakes
+    from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
     from leukemia.build.parts import other_folder, own_data, probabilities
     from leukemia.data.datamodule import SmearDataModule
@@ -103,6 +103,7 @@ def score(cfg: DictConfig) -> None:
         predictions=tables,
         config_yaml=finished.run.config.read_text(),
         notes=notes,
+        floors=known_floors(settings, part) if own else [],
         calibration=calibration,
         judged={name: judgement},
         data=describe_data(settings, own) if own else None,

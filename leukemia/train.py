@@ -161,7 +161,7 @@ class Training:
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
-        from leukemia.build.describe import describe_run
+        from leukemia.build.describe import describe_run, known_floors
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.fit import predict, save_atomically
@@ -202,7 +202,6 @@ class Training:
             seconds=time.monotonic() - self.began,
         )
         write_json(self.run.environment, seen)
-        floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
         findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
@@ -211,7 +210,7 @@ class Training:
             config_yaml=OmegaConf.to_yaml(self.cfg, resolve=True),
             environment=seen,
             notes=self.notes,
-            floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
+            floors=known_floors(self.cfg),
             **describe_run(self.cfg, data, network, hardware, predictions, calibration),
         )
         write_report(self.run.report, findings)

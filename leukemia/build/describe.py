@@ -56,6 +56,13 @@ def describe_run(
     }
 
 
+def known_floors(cfg: DictConfig, part: str = "test") -> list[dict[str, Any]]:
+    """Return what simple features reach on the same files, where that was measured."""
+    if cfg.split.name != "paper" or part != "test":
+        return []
+    return [{"name": name, "accuracy": value} for name, value in (cfg.data.floors or {}).items()]
+
+
 def describe_data(cfg: DictConfig, data: Sources) -> DataFacts:
     """Return which images a run used; `data` must be set up."""
     names, labels = data.classes.names, data.manifest.labels
