@@ -4,22 +4,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
+from leukemia.settings import settle
+from leukemia.trials import hold, stopped
 
 if TYPE_CHECKING:
     from leukemia.build import Sources
     from leukemia.model.fit import Hardware, Row, Stage
     from leukemia.model.network import Network
     from leukemia.tracking import Tracker
-
-NOT_LEAKPROOF = (
-    "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
-)
 
 
 def main() -> None:
@@ -31,12 +29,11 @@ def train(cfg: DictConfig) -> None:
     """Train the stages of a config, or go on with the run directory of ``resume``."""
     if cfg.resume is None:
         run = RunDir(Path(cli.output_dir()))
-        if cfg.open_test is None:
-            cfg.open_test = not cli.is_multirun()
+        settle(cfg, multirun=cli.is_multirun())
+        if "study" in cfg:
+            _try(run, cfg)
+            return
         run.check_new()
-        for key in ("root", "file"):  # so that the run can be used from any working directory
-            if cfg.data.get(key) is not None:
-                cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
     else:
         others = [text for text in cli.overrides() if not text.startswith("resume=")]
         if others:
@@ -48,6 +45,20 @@ def train(cfg: DictConfig) -> None:
             print(f"{run.path} is finished already.")
             return
     Training(run, cfg).run_all()
+
+
+def _try(run: RunDir, cfg: DictConfig) -> None:
+    """Run a trial of a study, or go on with it; its settings were compared before."""
+    if stopped(run, cfg.study):
+        cli.drop_if_empty()
+        return
+    with hold(run):
+        if run.done:
+            return
+        if run.config.exists():
+            run, cfg = open_run(run.path)
+        Training(run, cfg).run_all()
+        run.drop_states()
 
 
 class Training:
@@ -63,6 +74,7 @@ class Training:
         self.run, self.cfg = run, cfg
         self.began = time.monotonic()
         self.notes: list[str] = []
+        self.quiet = "study" in cfg  # the study tells of its trials, and writes the report
 
     def run_all(self) -> None:
         """Prepare, train every stage, predict, and write what a run leaves."""
@@ -72,8 +84,8 @@ class Training:
         from leukemia.tracking import make_tracker
 
         cfg = self.cfg
+        build.check_settings(cfg)
         hardware, stages = build.build_hardware(cfg), build.build_stages(cfg)
-        build.build_loss(cfg)
         data = build.build_data(cfg)
         data.prepare_data()
         data.setup("fit")
@@ -99,21 +111,18 @@ class Training:
         self.run.finish()
 
     def _note(self, said: str, data: "Sources") -> None:
+        from leukemia.results import caveat
+
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
         self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *data.split.notes]
-        if self.cfg.data.name == "synthetic":
-            self.notes.append(
-                "PAINTED SMEARS: these figures show that the framework works and say nothing "
-                "about leukemia. Set LEUKEMIA_DATA to train on real images."
-            )
-        else:
-            self.notes.append(NOT_LEAKPROOF)
+        self.notes.append(caveat(self.cfg))
         if skipped := data.manifest.skipped:
             self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
                 f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
             )
-        print(*self.notes[:2], sep="\n")
+        if not self.quiet:
+            print(*self.notes[:2], sep="\n")
 
     def _run_stage(
         self,
@@ -126,7 +135,8 @@ class Training:
         import torch
 
         from leukemia import build
-        from leukemia.model.fit import History, fit_stage, save_atomically
+        from leukemia.model.checkpoint import save_atomically
+        from leukemia.model.fit import History, fit_stage
         from leukemia.report.history import read_history, write_history
 
         finished = self.run.checkpoints / f"{stage.name}.ckpt"
@@ -150,53 +160,46 @@ class Training:
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
         from leukemia import build
-        from leukemia.model.fit import predict, save_atomically
-        from leukemia.report.history import read_history
-        from leukemia.report.html import write_report
-        from leukemia.report.metrics import summarize
-        from leukemia.report.predictions import Predictions
+        from leukemia.model.checkpoint import save_atomically
+        from leukemia.model.fit import predict
         from leukemia.report.table import print_summary
+        from leukemia.results import record, write_page
 
-        module = build.build_classifier(self.cfg, network)
-        metrics: dict[str, dict[str, Any]] = {}
-        predictions: dict[str, Predictions] = {}
-        for part in ("val", "test") if self.cfg.open_test else ("val",):
-            rows = data.parts[part]
-            predictions[part] = Predictions(
-                tuple(data.manifest.files[row] for row in rows),
-                data.manifest.labels[rows],
-                predict(module, data.loader(part), hardware),
-                data.classes,
-            )
-            predictions[part].write(self.run.predictions(part))
-            metrics[part] = summarize(predictions[part], data.split.groups[rows])
-        save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
-        write_json(self.run.metrics, metrics)
+        cfg, run = self.cfg, self.run
+        module = build.build_classifier(cfg, network)
+        parts = ("val", "test") if cfg.open_test else ("val",)
+        found = {
+            part: record(run, data, part, predict(module, data.loader(part), hardware))
+            for part in parts
+        }
+        predictions = {part: table for part, (table, _) in found.items()}
+        metrics = {part: figures for part, (_, figures) in found.items()}
+        save_atomically({"state_dict": network.state_dict()}, run.checkpoints / "best.ckpt")
+        write_json(run.metrics, metrics)
         seen = environment(
-            self.cfg.seed,
+            cfg.seed,
             device=f"{hardware.accelerator}, {hardware.precision}",
             seconds=time.monotonic() - self.began,
         )
-        write_json(self.run.environment, seen)
-        floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
-        write_report(
-            self.run.report,
-            title=f"{self.cfg.model.name} on {self.cfg.data.name}",
+        write_json(run.environment, seen)
+        if self.quiet:
+            return metrics
+        write_page(
+            run,
+            cfg,
+            title=f"{cfg.model.name} on {cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
-            history=read_history(self.run.history),
-            config_yaml=OmegaConf.to_yaml(self.cfg, resolve=True),
             environment=seen,
             notes=self.notes,
-            floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
         )
         print_summary(
             metrics,
             data.classes,
             {
-                "run": self.run.path,
-                "report": self.run.report,
-                "predictions": self.run.predictions("val").parent,
+                "run": run.path,
+                "report": run.report,
+                "predictions": run.predictions("val").parent,
             },
             self.notes[2:],
         )

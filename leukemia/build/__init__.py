@@ -8,6 +8,7 @@ from leukemia.build.model import (
     build_network,
     build_stage_data,
     build_stages,
+    check_settings,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "build_network",
     "build_stage_data",
     "build_stages",
+    "check_settings",
 ]

@@ -1,6 +1,7 @@
 """From the settings ``model``, ``loss``, ``stage`` and ``trainer`` to objects."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -24,11 +25,28 @@ from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
 
+_THREADS = torch.get_num_threads()
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse what can be told wrong before any image is read.
+
+    Raises:
+        UserError: a setting of the loss, a stage or a schedule that cannot be.
+    """
+    build_loss(cfg)
+    for stage in build_stages(cfg):
+        ScheduleSpec(**cfg.stage[stage.name].schedule)
+
 
 def build_hardware(cfg: DictConfig) -> Hardware:
-    """Return device and precision, and set the number of CPU threads."""
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
+    """Return device and precision, and set the number of CPU threads.
+
+    Without ``trainer.threads`` they are the share that a launcher gives, or torch's own number:
+    never what an earlier run of this process left.
+    """
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(cfg.trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
     accelerator = resolve_accelerator(cfg.trainer.accelerator)
     return Hardware(
         accelerator=accelerator,
@@ -36,6 +54,7 @@ def build_hardware(cfg: DictConfig) -> Hardware:
         precision=resolve_precision(cfg.trainer.precision, accelerator),
         deterministic=cfg.trainer.deterministic,
         progress=cfg.trainer.progress,
+        save_every=cfg.trainer.save_every,
     )
 
 
@@ -59,6 +78,11 @@ def build_network(cfg: DictConfig, data: Sources | None = None) -> tuple[Network
         return Network(nn.Identity(), nn.Identity(), head), f"embeddings from {data.file.name}"
     normalize = Normalize(cfg.model.normalize)
     if cfg.model.name == "baseline":
+        if cfg.model.backbone.weights is not None:
+            raise UserError(
+                f"model=baseline has no pretrained weights, but got "
+                f"model.backbone.weights={cfg.model.backbone.weights}: use null."
+            )
         cnn = BaselineCNN(n_classes, cfg.model.hidden)
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights = cfg.model.backbone.weights

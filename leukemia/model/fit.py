@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -22,6 +21,7 @@ from lightning.pytorch.callbacks import (
 from torch.utils.data import DataLoader
 
 from leukemia.errors import UserError
+from leukemia.model.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 
 Row = dict[str, Any]
@@ -43,6 +43,7 @@ class Hardware:
     precision: str = "32-true"
     deterministic: bool = True
     progress: bool = True
+    save_every: float = 0.0  # seconds at least between two states to resume from
 
     @property
     def half(self) -> torch.dtype | None:
@@ -105,24 +106,6 @@ class Stage:
             raise UserError(
                 f"Expected {key}.ema_decay to be between 0 and 1, but got '{self.ema_decay}'."
             )
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside and renames, so that a kill leaves the old checkpoint or the new one."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
-    ) -> None:
-        """Write the checkpoint."""
-        save_atomically(checkpoint, Path(path))
-
-
-def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values to ``path`` with torch's format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    torch.save(content, beside)
-    beside.replace(path)
 
 
 class History(Callback):
@@ -188,20 +171,19 @@ def fit_stage(
                 monitor, mode=mode, patience=stage.patience, check_on_train_epoch_end=True
             )
         )
-    shared: dict[str, Any] = {
-        "dirpath": folder,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
-    # Lightning puts the averaged weights into whole checkpoints only, not into weights-only ones.
-    slim = stage.ema_decay is None
-    # Saved before `last`: a kill between the two repeats the epoch and saves `best` again.
     callbacks.append(
         ModelCheckpoint(
-            filename="best", monitor=monitor, mode=mode, save_weights_only=slim, **shared
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            # Lightning puts averaged weights into whole checkpoints only.
+            save_weights_only=stage.ema_decay is None,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
         )
     )
-    callbacks.append(ModelCheckpoint(filename="last", **shared))
+    callbacks.append(LastCheckpoint(folder, hardware.save_every))
     if hardware.progress:
         callbacks.append(TQDMProgressBar())
     last, best = folder / "last.ckpt", folder / "best.ckpt"
