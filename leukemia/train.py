@@ -58,7 +58,6 @@ def _try(run: RunDir, cfg: DictConfig) -> None:
         if run.config.exists():
             run, cfg = open_run(run.path)
         Training(run, cfg).run_all()
-        run.drop_states()
 
 
 class Training:
@@ -109,6 +108,8 @@ class Training:
         finally:
             tracker.finish()
         self.run.finish()
+        if not self.cfg.trainer.keep_last:
+            self.run.drop_states()
 
     def _note(self, said: str, data: "Sources") -> None:
         from leukemia.results import caveat

@@ -166,21 +166,22 @@ def conclude(folder: Path, settings: DictConfig) -> None:
     from leukemia.report.study_page import write_study
 
     study = read_study(folder)
-    write_study(study)
     failed = study.with_status(FAILED)
-    for trial in failed:
-        print(f"{trial.path} failed ({_words(trial.settings)}): {trial.error}")
-    left = len(study.trials) - len(study.with_status(DONE, FAILED))
-    if left or (failed and not settings.skip_failed):
-        raise UserError(
-            f"{len(failed)} of {len(study.trials)} trials failed and {left} were not finished, "
-            f"so no winner was chosen and the test part stayed closed: the same command tries "
-            f"them again; study.skip_failed=true chooses without those that failed "
-            f"({folder}/<trial>/error.txt says more)."
-        )
-    _score(study)
-    write_study(study)
-    print(f"  table   {folder / 'trials.csv'}\n  report  {folder / 'report.html'}")
+    try:
+        for trial in failed:
+            print(f"{trial.path} failed ({_words(trial.settings)}): {trial.error}")
+        left = len(study.trials) - len(study.with_status(DONE, FAILED))
+        if left or (failed and not settings.skip_failed):
+            raise UserError(
+                f"{len(failed)} of {len(study.trials)} trials failed and {left} were not finished, "
+                f"so no winner was chosen and the test part stayed closed: the same command tries "
+                f"them again; study.skip_failed=true chooses without those that failed "
+                f"({folder}/<trial>/error.txt says more)."
+            )
+        _score(study)
+    finally:
+        write_study(study)
+        print(f"  table   {folder / 'trials.csv'}\n  report  {folder / 'report.html'}")
     if failed:
         raise UserError(f"{len(failed)} of {len(study.trials)} trials failed; see above.")
 

@@ -77,6 +77,7 @@ class LocalLauncher(Launcher):
         if self.n < 1:  # not in the constructor, whose errors Hydra wraps in its own
             raise UserError(f"Expected n (trials at a time) to be 1 or more, but got {self.n}.")
         self.context, self.task, self.config = hydra_context, task_function, config
+        self.processes = _context()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -87,7 +88,7 @@ class LocalLauncher(Launcher):
             What the jobs returned, in order; only those that ended before a failure under
             ``study.fail_fast``, in the order of the jobs.
         """
-        context = _context()
+        context = self.processes
         fail_fast = bool(OmegaConf.select(self.config, "study.fail_fast", default=False))
         waiting = deque(enumerate(job_overrides))
         free, gpus = list(range(self.n)), _gpus()
@@ -131,8 +132,11 @@ class LocalLauncher(Launcher):
 def _context() -> "ForkServerContext | SpawnContext":
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
+    from multiprocessing import forkserver  # absent on Windows
+
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()  # it imports while this process checks the trials
     return context
 
 

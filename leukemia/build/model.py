@@ -55,6 +55,7 @@ def build_hardware(cfg: DictConfig) -> Hardware:
         deterministic=cfg.trainer.deterministic,
         progress=cfg.trainer.progress,
         save_every=cfg.trainer.save_every,
+        keep_last=cfg.trainer.keep_last,
     )
 
 

@@ -33,31 +33,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )
             return
         # First: a kill between the two repeats epochs and finds the same best weights again.
-        for name, content in self.waiting.items():
-            save_atomically(content, name)
-        self.waiting.clear()
+        self.flush()
         save_atomically(checkpoint, Path(path))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        for path, content in self.waiting.items():
+            save_atomically(content, path)
+        self.waiting.clear()
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps the state to resume from: at the end of a stage, and of an epoch when it is time.
+    """Keeps the state to resume from, at the end of an epoch when it is time.
 
     Args:
         folder: where ``last.ckpt`` goes.
         seconds: at least so much between two of them; 0 for one every epoch.
+        final: keep the state after the last epoch too, whatever the time.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, *, final: bool) -> None:
         """Start the clock."""
         super().__init__(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        self.seconds, self.saved = seconds, time.monotonic()
+        self.seconds, self.final, self.saved = seconds, final, time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, or wait for a later epoch."""
         over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if over or time.monotonic() - self.saved >= self.seconds:
+        if (over and self.final) or time.monotonic() - self.saved >= self.seconds:
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
 

@@ -44,6 +44,7 @@ class Hardware:
     deterministic: bool = True
     progress: bool = True
     save_every: float = 0.0  # seconds at least between two states to resume from
+    keep_last: bool = True  # the state after the last epoch
 
     @property
     def half(self) -> torch.dtype | None:
@@ -183,16 +184,17 @@ def fit_stage(
             save_on_train_epoch_end=True,
         )
     )
-    callbacks.append(LastCheckpoint(folder, hardware.save_every))
+    callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
     if hardware.progress:
         callbacks.append(TQDMProgressBar())
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     resumed = checkpoint_stage(last) == stage.name
     if not (resumed and _is_over(last, stage)):
+        files = AtomicCheckpointIO()
         trainer = hardware.trainer(
             max_epochs=stage.epochs,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[files],
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
@@ -200,6 +202,7 @@ def fit_stage(
             trainer.fit(module, data, ckpt_path=last if resumed else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
+        files.flush()
     state = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 
