@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.report.intervals import shown
+from leukemia.report.rule import Rule
 from leukemia.report.study import (
     DONE,
     FAILED,
-    Rule,
     Study,
     error_file,
     mean,

@@ -15,60 +15,10 @@ from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
+from leukemia.report.rule import Rule
 
 DONE, FAILED, STARTED, WAITING = "done", "failed", "started", "waiting"
-LOWER_IS_BETTER = ("nll", "brier", "ece")
-HIGHER_IS_BETTER = (
-    "accuracy",
-    "macro_f1",
-    "cancer_recall",
-    "cancer_specificity",
-    "roc_auc",
-    "average_precision",
-)
 SEED = "seed"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which setting of a study wins.
-
-    Args:
-        metric: a figure of validation in metrics.json; its mean over seeds decides.
-        direction: ``max`` or ``min``.
-        tie_break: figures that decide in turn between settings that are equal so far, each in
-            its own direction; at last the lower trial number.
-
-    Raises:
-        UserError: an unknown figure or direction.
-    """
-
-    metric: str = "macro_f1"
-    direction: str = "max"
-    tie_break: tuple[str, ...] = ("nll",)
-
-    def __post_init__(self) -> None:
-        """Refuse what could not choose."""
-        known = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
-        for name in (self.metric, *self.tie_break):
-            if name not in known:
-                raise UserError(
-                    f"Expected study.metric and study.tie_break to be of {', '.join(known)}, "
-                    f"but got '{name}'."
-                )
-        if self.direction not in ("max", "min"):
-            raise UserError(
-                f"Expected study.direction to be max or min, but got '{self.direction}'."
-            )
-
-    def __str__(self) -> str:
-        """The rule in words."""
-        best = "highest" if self.direction == "max" else "lowest"
-        ties = [f"the {_best(name)} {name}" for name in self.tie_break]
-        return (
-            f"the {best} {self.metric} on validation (its mean over seeds); "
-            f"between equals {', then '.join([*ties, 'the lower trial number'])}"
-        )
 
 
 @dataclass(frozen=True)
@@ -158,13 +108,8 @@ class Study:
         return sorted(self.settings(), key=self._rank)
 
     def _rank(self, group: Sequence[Trial]) -> tuple[float, ...]:
-        sign = -1.0 if self.rule.direction == "max" else 1.0
-        rank = [sign * mean(group, self.rule.metric)]
-        for name in self.rule.tie_break:
-            rank.append(mean(group, name) * (1 if name in LOWER_IS_BETTER else -1))
-        # A figure that is undefined somewhere, such as the specificity without benign images,
-        # wins nothing.
-        return (*(math.inf if math.isnan(value) else value for value in rank), group[0].number)
+        names = (self.rule.metric, *self.rule.tie_break)
+        return (*self.rule.key({name: mean(group, name) for name in names}), group[0].number)
 
 
 def mean(group: Sequence[Trial], metric: str) -> float:
@@ -274,7 +219,3 @@ def _plain(value: object) -> bool:
 
 def _text(value: float | None) -> str:
     return "" if value is None else repr(value)
-
-
-def _best(metric: str) -> str:
-    return "lowest" if metric in LOWER_IS_BETTER else "highest"

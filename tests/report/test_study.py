@@ -5,7 +5,8 @@ import math
 import pytest
 
 from leukemia.errors import UserError
-from leukemia.report.study import Rule, mean, read_study, write_trials
+from leukemia.report.rule import Rule
+from leukemia.report.study import mean, read_study, write_trials
 
 FIGURES = {"macro_f1": 0.5, "nll": 1.0, "recall": {"A": 0.25, "B": None}, "confusion": [[1]]}
 
