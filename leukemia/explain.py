@@ -86,7 +86,7 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
         flat = finished.score(explainer.pixels(picture)[np.newaxis])
         probabilities = apply_temperature(flat, temperature)[0]
         explained = explainer.explain(picture, probabilities)
-        title = _title(name, probabilities.tolist(), names, cfg.target)
+        title = _title(path.stem, probabilities.tolist(), names, cfg.target)
         maps = {METHODS[key][0]: (heat, METHODS[key][1]) for key, heat in explained.maps.items()}
         save(heat_figure(picture, maps, title), path)
         files.append(name)
@@ -99,7 +99,8 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
         text = attention.to_csv(files, [names[i] for i in predicted], cancer)
         write_text(output / "explain.csv", text)
         save(attention_figure(attention, predicted, names), output / "attention.png")
-        print(*attention.warnings(), sep="\n", end="\n" if attention.warnings() else "")
+        for line in attention.warnings(predicted, names):
+            print(line)
     return bad
 
 

@@ -56,11 +56,12 @@ class Explainer:
         target: str = "predicted",
         methods: Sequence[str] = tuple(METHODS),
         patch: int = 32,
-        stride: int = 28,
+        stride: int = 32,
     ) -> None:
         """Check the settings and find the layer for Grad-CAM."""
         self.network, self.preprocess = finished.network, finished.preprocess
         self.classes, self.methods = finished.classes, tuple(methods)
+        self.half = finished.hardware.half
         self.target = None if target == "predicted" else _target(target, self.classes)
         for key, value, most in (("patch", patch, 224), ("stride", stride, patch)):
             if not isinstance(value, int) or not 1 <= value <= most:
@@ -107,6 +108,7 @@ class Explainer:
                     fill=fill.tolist(),
                     patch=self.patch,
                     stride=self.stride,
+                    half=self.half,
                 )
             maps[method] = found.numpy()
         return Explained(picture, maps, make_regions(nuclei, kept))
@@ -121,7 +123,7 @@ def attention(
 ) -> Attention:
     """Return how the maps of N images are divided among nuclei, background and corner.
 
-    With Grad-CAM alone an image takes a tenth of a second on one core, with Occlusion one.
+    On one core an image takes 0.06 s by Grad-CAM and one second by occlusion (ResNet18).
 
     Args:
         explainer: of the run.

@@ -18,7 +18,8 @@ def find_nuclei(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     Otsu's threshold on a* of LAB (doi:10.1109/TSMC.1979.4310076), and once more above it where
     what lies there is still two groups. The masks of the paper are no substitute: they keep grey
     red cells and leave out pink nuclei. Compared by eye only: there are no outlines to measure by.
-    Platelets, stain debris, smudged cells and red letters are found as well.
+    Platelets, stain debris, smudged cells and red letters are found as well; where red cells are
+    pink with eosin, a single nucleus is not told from them.
 
     Args:
         rgb: an image, shape ``(H, W, 3)``, uint8.

@@ -54,28 +54,40 @@ class Attention:
     shares: Mapping[str, Shares]
     area: Shares
 
-    def warnings(self) -> list[str]:
-        """One sentence for each method whose maps lie off the cells.
+    def warnings(self, labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+        """One sentence for each method and class whose maps lie off the cells.
 
-        That is where, in the median image, the nuclei hold a smaller share of the map than of
+        That is where, in the class's median, the nuclei hold a smaller share of the map than of
         the area, so less than a map that is the same everywhere would give them; or the corner
-        of the scale bar more than twice its share of the area.
+        of the scale bar more than twice its share of the area. By class, because classes differ
+        in how much of an image their nuclei cover; those of few images are passed over.
+
+        Args:
+            labels: the class of each image, true or predicted, (N,), in 0 to C - 1.
+            names: of the C classes.
         """
         found = []
         for method, shares in self.shares.items():
-            known = ~np.isnan(shares["nuclei"])
-            if known.sum() < _FEW:
-                continue
-            for region, share, area in (
-                (name, np.median(shares[name][known]), np.median(self.area[name][known]))
-                for name in ("nuclei", "corner")
-            ):
-                if share < area if region == "nuclei" else share > 2 * area:
-                    found.append(
-                        f"{METHODS[method][0]}: {_PLACES[region]} {share:.0%} of the map in the "
-                        f"median image, and {area:.0%} of the area: the network looks off the "
-                        f"cells."
+            for label, name in enumerate(names):
+                rows = (labels == label) & ~np.isnan(shares["nuclei"])
+                if rows.sum() < _FEW:
+                    continue
+                share = {region: np.median(shares[region][rows]) for region in PARTITION}
+                area = {region: np.median(self.area[region][rows]) for region in PARTITION}
+                off = [
+                    region
+                    for region, wrong in (
+                        ("nuclei", share["nuclei"] < area["nuclei"]),
+                        ("corner", share["corner"] > 2 * area["corner"]),
                     )
+                    if wrong
+                ]
+                found += [
+                    f"{METHODS[method][0]}, {name}: {_PLACES[region]} {share[region]:.1%} of the "
+                    f"map and {area[region]:.1%} of the area (medians of {rows.sum()} images): "
+                    f"attention off the cells."
+                    for region in off
+                ]
         return found
 
     def to_csv(
@@ -182,32 +194,31 @@ def attention_figure(
     """
     methods = list(attention.shares)
     figure = Figure(figsize=(10, 0.6 + 2.7 * len(methods)), layout="constrained")
-    grid = figure.subplots(len(methods), len(PARTITION), sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(len(methods), len(PARTITION), sharex=True, sharey="col", squeeze=False)
+    places = range(1, len(names) + 1)
     for row, method in zip(grid, methods, strict=True):
         for axes, region in zip(row, PARTITION, strict=True):
-            shares = attention.shares[method][region]
-            known = [shares[(labels == i) & ~np.isnan(shares)] for i in range(len(names))]
             axes.boxplot(
-                known,
-                tick_labels=[f"{name}\n(n={len(v)})" for name, v in zip(names, known, strict=True)],
+                _by_class(attention.shares[method][region], labels, len(names)),
                 medianprops={"color": "k", "linewidth": 2},
                 boxprops={"facecolor": BLUE, "alpha": 0.5},
                 flierprops={"markersize": 3},
                 patch_artist=True,
             )
-            areas = [attention.area[region][labels == i] for i in range(len(names))]
-            places = [i for i, values in enumerate(areas) if not np.isnan(values).all()]
-            axes.plot(
-                [place + 1 for place in places],
-                [np.nanmedian(areas[place]) for place in places],
-                "D",
-                color=ORANGE,
-                markersize=6,
-                zorder=3,
-                label="share of the area (median)",
-            )
-            axes.set(title=f"{METHODS[method][0]}: {region}", ylim=(-0.02, 1.02))
+            areas = _by_class(attention.area[region], labels, len(names))
+            medians = [np.median(values) if len(values) else np.nan for values in areas]
+            axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
+            axes.set(title=f"{METHODS[method][0]}: {region}")
+            axes.set_ylim(bottom=0)
             axes.grid(axis="y")
+            texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
+            axes.set_xticks(places, texts)
         row[0].set_ylabel("share of the heat map")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return figure
+
+
+def _by_class(
+    values: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int
+) -> list[NDArray[np.float64]]:
+    return [values[(labels == label) & ~np.isnan(values)] for label in range(n_classes)]

@@ -42,11 +42,14 @@ def heat_figure(
         maps: by method, the map (H, W), drawn from 0 up, and the unit of its values.
         title: stands above; plain text.
     """
-    figure = Figure(figsize=(3.6 * (1 + len(maps)), 3.9), layout="constrained")
-    panels = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
+    # Placed by hand: a layout engine would take as long as the maps.
+    width, height = 3.0 + 3.9 * len(maps), 3.8
+    figure = Figure(figsize=(width, height))
+    lefts = [0.1, *(3.2 + 3.9 * i for i in range(len(maps)))]
+    panels = [figure.add_axes((x / width, 0.1 / height, 2.8 / width, 2.8 / height)) for x in lefts]
     panels[0].imshow(picture)
     panels[0].set_title("image")
-    for axes, (method, (heat, unit)) in zip(panels[1:], maps.items(), strict=True):
+    for left, axes, (method, (heat, unit)) in zip(lefts[1:], panels[1:], maps.items(), strict=True):
         axes.imshow(_grey(picture).astype(np.uint8).repeat(3, axis=2))
         drawn = axes.imshow(
             np.maximum(heat, 0),
@@ -56,10 +59,11 @@ def heat_figure(
             vmax=max(float(heat.max()), _LEAST),
         )
         axes.set_title(method)
-        figure.colorbar(drawn, ax=axes, label=unit, shrink=0.8)
+        bar = figure.add_axes(((left + 2.9) / width, 0.3 / height, 0.1 / width, 2.4 / height))
+        figure.colorbar(drawn, cax=bar, label=unit)
     for axes in panels:
         axes.set_axis_off()
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, x=0.1 / width, ha="left", fontsize=10, parse_math=False)
     return figure
 
 
