@@ -24,6 +24,8 @@ NO_DIAGNOSIS = "Research software, no diagnosis."
 
 def main() -> None:
     """Run the command line."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+        cli.fail("leukemia.predict takes no -m: call it once for each run.")
     cli.run_verb(predict, "predict", paths=("run", "input", "output"))
 
 
@@ -33,8 +35,6 @@ def predict(cfg: DictConfig) -> None:
     from leukemia.data.files import name_some
     from leukemia.data.inputs import find_images
 
-    if cli.is_multirun():
-        raise UserError("leukemia.predict takes no -m: call it once for each run.")
     for key in ("run", "input"):
         if cfg[key] is None:
             raise UserError(f"Expected {key}=..., but got none: --help shows how.")
@@ -113,11 +113,10 @@ def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
     notes = []
     if own.data.name == "synthetic":
         notes.append("This run saw painted smears only: its answers say nothing about leukemia.")
-    if wanted.get("tta", own.trainer.tta) != own.trainer.tta:
-        views = "with" if own.trainer.tta else "without"
+    if wanted["tta"] and not own.trainer.tta:
         notes.append(
-            f"The calibration was fitted {views} test-time views (trainer.tta="
-            f"{str(own.trainer.tta).lower()}): here it holds only roughly."
+            "The calibration was fitted without test-time views (trainer.tta=false): "
+            "here it holds only roughly."
         )
     return [*notes, NO_DIAGNOSIS]
 

@@ -98,7 +98,9 @@ class Predictor:
 
 def open_predictor(run: str | PathLike[str], **trainer: object) -> Predictor:
     """Open a finished run to judge images with; see `leukemia.load`."""
-    return Predictor(open_finished(Path(run).expanduser(), **{"progress": False, **trainer}))
+    return Predictor(
+        open_finished(Path(run).expanduser(), **{"progress": False, "tta": False, **trainer})
+    )
 
 
 def _checked(image: Image, number: int) -> Image:

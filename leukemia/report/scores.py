@@ -115,7 +115,8 @@ class Scores:
             + ("certain" if self.certain[index] else "UNCERTAIN: a human should look"),
         ]
         for name, p in zip(self.cancers, self.given_cancer[index], strict=True):
-            lines.append(f"Probability of {name}, if cancer: {p:.4f}")
+            shown = "undefined" if np.isnan(p) else f"{p:.4f}"
+            lines.append(f"Probability of {name}, if cancer: {shown}")
         return "\n".join(lines)
 
 
