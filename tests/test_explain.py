@@ -11,7 +11,7 @@ from PIL import Image
 from leukemia.build.finished import open_finished
 from leukemia.data.synthetic import paint_smears
 from leukemia.explainer import Explainer, attention
-from tests.commands import run
+from tests.commands import run, run_here
 
 PARTITION = ("nuclei", "background", "corner")
 
@@ -41,7 +41,7 @@ def smears(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def explain(baseline: Path, cwd: Path, *overrides: str):
-    return run("explain", f"run={baseline}", *overrides, cache=cwd, cwd=cwd)
+    return run_here("explain", f"run={baseline}", *overrides, cache=cwd, cwd=cwd)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -86,7 +86,7 @@ def test_shares_sum_to_one(maps: Path, kind: str):
 def test_what_is_said_of_an_image_is_what_predict_says(
     baseline: Path, smears: Path, maps: Path, tmp_path: Path
 ):
-    done = run(
+    done = run_here(
         "predict", f"run={baseline}", f"input={smears}", "output=p.csv", cache=tmp_path,
         cwd=tmp_path,
     )  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_mistake_is_one_line(
     given = {"run": str(baseline), "input": str(smears)}
     given |= dict(text.split("=") for text in overrides)
     settings = [f"{key}={value}" for key, value in given.items() if value != "null"]
-    done = run("explain", *settings, cache=tmp_path, cwd=tmp_path)
+    done = run_here("explain", *settings, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -151,7 +151,7 @@ def test_a_run_on_embeddings_has_nothing_to_look_at(smears: Path, tmp_path: Path
     names = ("Benign", "Early", "Pre", "Pro")
     files = [f"{name}/WBC-{name}-{i:03d}.jpg" for name in names for i in range(1, 11)]
     np.savez(tmp_path / "e.npz", embeddings=rng.random((40, 8), np.float32), files=np.array(files))
-    done = run(
+    done = run_here(
         "train", "data=embeddings", "data.file=e.npz", "split=stratified", "trainer.progress=false",
         "stage.head.epochs=1", "stage.head.batch_size=8", "hydra.run.dir=run", cache=tmp_path,
         cwd=tmp_path,
@@ -174,3 +174,10 @@ def test_attention_for_a_report_is_one_number_an_image_and_unknown_where_there_i
     shares = found.shares["occlusion"]
     np.testing.assert_array_equal(np.isnan(shares["nuclei"]), [False] * 4 + [True])
     np.testing.assert_allclose(sum(shares[name] for name in PARTITION)[:4], 1)
+
+
+def test_it_runs_as_a_command_and_takes_one_run_at_a_time(tmp_path: Path):
+    done = run("explain", "-m", "run=a,b", "input=.", cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "leukemia: leukemia.explain takes no -m: call it once for each run.\n"
+    assert list(tmp_path.iterdir()) == []
