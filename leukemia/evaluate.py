@@ -192,7 +192,8 @@ def compare_tables(cfg: DictConfig) -> None:
     compared = compare(tables)
     header, rows = comparison_rows(compared)
     print(f"{part} (n = {compared['n']}): difference from {compared['reference']}, 95% interval")
-    print_rows(header, rows)
+    names, *figures = zip(header, *rows, strict=True)  # a column a run: their names are long
+    print_rows(names, figures)
     if cfg.output is not None:
         write_json(Path(cfg.output), compared)
 

@@ -35,6 +35,9 @@ PACKAGES = (
     "wandb",
 )
 
+# Settings that runs of earlier versions lack, with what those did.
+_SINCE = {"mask.background": 0.0, "trainer.save_every": 0.0, "trainer.keep_last": True}
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -173,6 +176,9 @@ def open_run(path: Path) -> tuple[RunDir, DictConfig]:
     cfg = OmegaConf.load(run.config)
     if not isinstance(cfg, DictConfig):
         raise UserError(f"'{run.config}' is no config of a run.")
+    for key, value in _SINCE.items():
+        if OmegaConf.select(cfg, key) is None:
+            OmegaConf.update(cfg, key, value)
     return run, cfg
 
 

@@ -178,6 +178,22 @@ def test_a_mistake_is_one_clear_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_an_earlier_version_is_still_read(finished: Path, cache: Path, tmp_path: Path):
+    older = tmp_path / "older"
+    shutil.copytree(finished, older)
+    lines = (older / "config.yaml").read_text().splitlines(keepends=True)
+    newer = ("background:", "save_every:", "keep_last:")
+    kept = [line for line in lines if not line.strip().startswith(newer)]
+    assert len(kept) == len(lines) - 3
+    (older / "config.yaml").write_text("".join(kept))
+    words = [f"run={older}", "part=val", "evaluate.explain=false", f"output={tmp_path / 'out'}"]
+    done = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/predictions.csv").read_text() == (
+        finished / "predictions/val.csv"
+    ).read_text()
+
+
 def test_an_unfinished_run_is_refused_with_the_remedy(finished: Path, cache: Path, tmp_path: Path):
     half = tmp_path / "half"
     shutil.copytree(finished, half)

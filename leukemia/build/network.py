@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from leukemia.errors import UserError
@@ -54,10 +54,10 @@ def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Networ
         return network, f"embeddings from {Path(str(cfg.data.file)).name}"
     normalize = Normalize(cfg.model.normalize)
     if cfg.model.name == "baseline":
-        if cfg.model.backbone.weights is not None:
+        if (weights := OmegaConf.select(cfg, "model.backbone.weights")) is not None:
             raise UserError(
                 f"model=baseline has no pretrained weights, but got "
-                f"model.backbone.weights={cfg.model.backbone.weights}: use null."
+                f"model.backbone.weights={weights}: use null."
             )
         cnn = BaselineCNN(n_classes, cfg.model.hidden)
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
