@@ -209,11 +209,12 @@ def attention_figure(
             medians = [np.median(values) if len(values) else np.nan for values in areas]
             axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
             axes.set(title=f"{METHODS[method][0]}: {region}")
-            axes.set_ylim(bottom=0)
             axes.grid(axis="y")
             texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
             axes.set_xticks(places, texts)
         row[0].set_ylabel("share of the heat map")
+    for axes in grid[0]:  # last, for it ends the scaling to what is drawn in the column
+        axes.set_ylim(bottom=0)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return figure
 

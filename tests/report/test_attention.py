@@ -107,3 +107,14 @@ def test_the_figure_has_a_box_for_each_class_and_the_area_beside_it():
     (area,) = (line for line in nuclei.lines if line.get_marker() == "D")
     np.testing.assert_allclose(area.get_ydata(), [0.2, 0.2])
     assert [text.get_text() for text in nuclei.get_xticklabels()] == ["A\n(n=2)", "B\n(n=1)"]
+
+
+def test_no_box_of_the_figure_is_cut_off():
+    low, high = even(0.1, 0.02), even(0.9, 0.05)
+    both = Attention(
+        {"grad_cam": low.shares["grad_cam"], "occlusion": high.shares["grad_cam"]}, low.area
+    )
+    for axes in attention_figure(both, np.zeros(6, int), NAMES).axes:
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] > np.nanmax(drawn)
