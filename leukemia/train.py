@@ -1,5 +1,6 @@
 """Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 NOT_LEAKPROOF = (
     "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
 )
+GROUPS_KEPT = (
+    "Parts are disjoint in files, identical copies and the groups of data.groups: in patients, "
+    "where those are patients."
+)
 
 
 def main() -> None:
@@ -36,9 +41,10 @@ def train(cfg: DictConfig) -> None:
         if cfg.open_test is None:
             cfg.open_test = not cli.is_multirun()
         run.check_new()
-        for key in ("root", "file"):  # so that the run can be used from any working directory
-            if cfg.data.get(key) is not None:
-                cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
+        paths = ((cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file"))
+        for node, key in paths:  # so that the run can be used from any working directory
+            if node.get(key) is not None:
+                node[key] = str(Path(node[key]).expanduser().absolute())
     else:
         others = [text for text in cli.overrides() if not text.startswith("resume=")]
         if others:
@@ -112,20 +118,23 @@ class Training:
 
     def _note(self, said: str, data: "Sources") -> None:
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
-        self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *data.split.notes]
+        split = data.split
+        self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *split.warnings, *split.notes]
         if self.cfg.data.name == "synthetic":
             self.notes.append(
                 "PAINTED SMEARS: these figures show that the framework works and say nothing "
                 "about leukemia. Set LEUKEMIA_DATA to train on real images."
             )
-        else:
-            self.notes.append(NOT_LEAKPROOF)
+        elif not split.warnings:
+            self.notes.append(GROUPS_KEPT if self.cfg.data.get("groups") else NOT_LEAKPROOF)
         if skipped := data.manifest.skipped:
             self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
                 f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
             )
         print(*self.notes[:2], sep="\n")
+        for warning in split.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
 
     def _run_stage(
         self,
@@ -161,7 +170,7 @@ class Training:
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
-        from leukemia.build.describe import describe_run, known_floors
+        from leukemia.build.describe import describe_run, known_floors, title
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.fit import predict, save_atomically
@@ -187,6 +196,8 @@ class Training:
             )
             predictions[part].write(self.run.predictions(part))
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
+            if self.cfg.split.name == "leaky":
+                metrics[part]["leaky"] = True
         calibration = fit_calibration(predictions["val"])
         write_json(self.run.calibration, calibration.to_dict())
         if module.tta and isinstance(data, SmearDataModule):
@@ -203,7 +214,7 @@ class Training:
         )
         write_json(self.run.environment, seen)
         findings = Findings(
-            title=f"{self.cfg.model.name} on {self.cfg.data.name}",
+            title=title(self.cfg, self.cfg.data.name),
             metrics=metrics,
             predictions=predictions,
             history=read_history(self.run.history),

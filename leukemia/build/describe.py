@@ -56,6 +56,12 @@ def describe_run(
     }
 
 
+def title(cfg: DictConfig, on: str) -> str:
+    """Return the heading of a report on the images ``on``."""
+    mark = "LEAKY SPLIT: " if cfg.split.name == "leaky" else ""
+    return f"{mark}{cfg.model.name} on {on}"
+
+
 def known_floors(cfg: DictConfig, part: str = "test") -> list[dict[str, Any]]:
     """Return what simple features reach on the same files, where that was measured."""
     if cfg.split.name != "paper" or part != "test":
@@ -77,12 +83,17 @@ def describe_data(cfg: DictConfig, data: Sources) -> DataFacts:
             for part in PARTS
         },
         split=cfg.split.name,
-        disjoint=_disjoint(data.split, data.manifest),
+        disjoint=disjoint(data.split, data.manifest),
         skipped=len(data.manifest.skipped),
     )
 
 
-def _disjoint(split: Split, manifest: Manifest) -> str:
+def disjoint(split: Split, manifest: Manifest) -> str:
+    """Return what no two parts share; the guard has seen them."""
+    if split.protocol == "leaky":
+        return "views; they do share images"
+    if split.warnings:
+        return "files and identical copies; they do share groups of related images"
     contents: dict[int, set[str]] = {}
     for group, sha256 in zip(split.groups.tolist(), manifest.sha256, strict=True):
         contents.setdefault(group, set()).add(sha256)
