@@ -1,6 +1,7 @@
 """What the verbs share: Hydra's start, and a user's mistake in one line."""
 
 import difflib
+import functools
 import os
 import re
 import sys
@@ -20,6 +21,13 @@ from leukemia.errors import UserError
 # Beside the package in a checkout, inside it in a wheel.
 _HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
+
+# Launchers that are plugins of others: the choice that needs them, and what installs them.
+EXTRAS = {
+    "submitit_slurm": ("submitit", "slurm"),
+    "submitit_local": ("submitit_local", "slurm"),
+    "ray": ("ray", "ray"),
+}
 
 
 def _run_dir(resume: str | None, model: str) -> str:
@@ -42,12 +50,14 @@ def run_verb(
     OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
-            _reporting(task)
+            Reporting(task)
         )()
     except (HydraException, OmegaConfBaseException) as error:
         fail(_one_line(error, config_name))
     except UserError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted", status=130)
 
 
 def quoted(argument: str, paths: Collection[str]) -> str:
@@ -74,20 +84,34 @@ def _quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _reporting(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    # Hydra writes lines of its own about any exception of a job, but not about SystemExit.
-    def reporting(cfg: DictConfig) -> None:
+class Reporting:
+    """A verb that says a user's mistake in one line. A class, so that launchers can send it.
+
+    Args:
+        task: the verb.
+    """
+
+    def __init__(self, task: Callable[[DictConfig], None]) -> None:
+        """Store the verb."""
+        functools.update_wrapper(self, task, updated=())
+        self.task = task
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Run the verb."""
         try:
-            task(cfg)
+            self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
             drop_if_empty()
+            if "study" in cfg:  # a trial that fails does not stop the others
+                raise
+            # Hydra writes lines of its own about any exception of a job, not about SystemExit.
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
             where = Path(output_dir())
+            if "study" in cfg:
+                fail("interrupted: go on with the same command", status=130)
             resumable = (where / "config.yaml").is_file()
             fail(f"interrupted: go on with resume={where}" if resumable else "interrupted", 130)
-
-    return reporting
 
 
 def output_dir() -> str:
@@ -121,6 +145,9 @@ def fail(line: str, status: int = 2) -> None:
 
 def _one_line(error: Exception, config_name: str) -> str:
     text = " ".join(str(error).split())
+    for launcher, (choice, extra) in EXTRAS.items():
+        if f"'hydra/launcher/{launcher}'" in text:
+            return f"launcher={choice} needs an extra: pip install 'leukemia[{extra}]'."
     if cause := error.__cause__:
         text += " " + " ".join(str(cause).split())
     text = re.sub(r"\s*Set the environment variable.*", "", text)

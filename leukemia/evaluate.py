@@ -41,13 +41,7 @@ def evaluate(cfg: DictConfig) -> None:
 def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
-    from leukemia.build.describe import (
-        describe_data,
-        known_floors,
-        map_embeddings,
-        show_mistakes,
-        title,
-    )
+    from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
     from leukemia.build.parts import other_folder, own_data, probabilities
     from leukemia.data.datamodule import SmearDataModule
@@ -61,6 +55,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.predictions import Predictions
     from leukemia.report.sections.mistakes import worst_mistakes
     from leukemia.report.table import print_operating, print_summary
+    from leukemia.results import heading, mark
     from leukemia.run import write_json
 
     finished = open_finished(Path(cfg.run), **cfg.trainer)
@@ -86,8 +81,8 @@ def score(cfg: DictConfig) -> None:
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
     judgement = judge(predictions, calibration, groups)
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
-    if finished.cfg.split.name == "leaky":
-        figures[name]["leaky"] = True
+    if own:
+        figures[name] = mark(own.split, figures[name])
     output = _output(cfg, finished, name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)
@@ -110,7 +105,7 @@ def score(cfg: DictConfig) -> None:
         pictures = {row: {**pictures.get(row, {}), **maps[row]} for row in maps}
     settings, network, hardware = finished.cfg, finished.network, finished.hardware
     findings = Findings(
-        title=title(settings, name),
+        title=heading(settings, f"{settings.model.name} on {name}"),
         metrics=figures,
         predictions=tables,
         config_yaml=finished.run.config.read_text(),

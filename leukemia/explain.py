@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+        cli.fail("leukemia.explain takes no -m: call it once for each run.")
     cli.run_verb(explain, "explain", paths=("run", "input", "output"))
 
 
@@ -29,8 +31,6 @@ def explain(cfg: DictConfig) -> None:
     from leukemia.data.files import name_some
     from leukemia.data.inputs import find_images
 
-    if cli.is_multirun():
-        raise UserError("leukemia.explain takes no -m: call it once for each run.")
     for key in ("run", "input"):
         if cfg[key] is None:
             raise UserError(f"Expected {key}=..., but got none: --help shows how.")
@@ -68,7 +68,8 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
     from leukemia.report.predictions import cancer_probability
 
     wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
-    finished = open_finished(Path(cfg.run).expanduser(), **wanted)
+    # The maps are of the image as it is, and so is what they explain.
+    finished = open_finished(Path(cfg.run).expanduser(), **wanted, tta=False)
     explainer = Explainer(finished, target=cfg.target, patch=cfg.patch, stride=cfg.stride)
     temperature, names = finished.calibration().temperature, finished.classes.names
     files, scores, looks, bad = [], [], [], []

@@ -147,6 +147,12 @@ class RunDir:
         csv.writer(out, lineterminator="\n").writerows([("file", "reason"), *rows])
         write_text(self.skipped, out.getvalue())
 
+    def drop_states(self) -> None:
+        """Remove what a finished run needs no more, several times the size of its weights."""
+        for path in self.checkpoints.glob("*.ckpt"):
+            if path.name != "best.ckpt":
+                path.unlink()
+
     def finish(self) -> None:
         """Write the marker, last."""
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))

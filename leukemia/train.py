@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_array, write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
+from leukemia.settings import settle
+from leukemia.trials import hold, stopped
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from leukemia.model.hardware import Hardware
     from leukemia.model.network import Network
     from leukemia.tracking import Tracker
-
-NOT_LEAKPROOF = (
-    "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
-)
-GROUPS_KEPT = (
-    "Parts are disjoint in files, identical copies and the groups of data.groups: in patients, "
-    "where those are patients."
-)
 
 
 def main() -> None:
@@ -38,13 +32,11 @@ def train(cfg: DictConfig) -> None:
     """Train the stages of a config, or go on with the run directory of ``resume``."""
     if cfg.resume is None:
         run = RunDir(Path(cli.output_dir()))
-        if cfg.open_test is None:
-            cfg.open_test = not cli.is_multirun()
+        settle(cfg, multirun=cli.is_multirun())
+        if "study" in cfg:
+            _try(run, cfg)
+            return
         run.check_new()
-        paths = ((cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file"))
-        for node, key in paths:  # so that the run can be used from any working directory
-            if node.get(key) is not None:
-                node[key] = str(Path(node[key]).expanduser().absolute())
     else:
         others = [text for text in cli.overrides() if not text.startswith("resume=")]
         if others:
@@ -56,6 +48,19 @@ def train(cfg: DictConfig) -> None:
             print(f"{run.path} is finished already.")
             return
     Training(run, cfg).run_all()
+
+
+def _try(run: RunDir, cfg: DictConfig) -> None:
+    """Run a trial of a study, or go on with it; its settings were compared before."""
+    if stopped(run, cfg.study):
+        cli.drop_if_empty()
+        return
+    with hold(run):
+        if run.done:
+            return
+        if run.config.exists():
+            run, cfg = open_run(run.path)
+        Training(run, cfg).run_all()
 
 
 class Training:
@@ -71,13 +76,14 @@ class Training:
         self.run, self.cfg = run, cfg
         self.began = time.monotonic()
         self.notes: list[str] = []
+        self.quiet = "study" in cfg  # the study tells of its trials, and writes the report
 
     def run_all(self) -> None:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
         from leukemia.build.data import build_data
         from leukemia.build.describe import map_method
-        from leukemia.build.model import build_loss, build_stages
+        from leukemia.build.model import build_stages, check_settings
         from leukemia.build.network import build_hardware, build_network
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
@@ -85,9 +91,9 @@ class Training:
         from leukemia.tracking import make_tracker
 
         cfg = self.cfg
-        hardware, stages = build_hardware(cfg), build_stages(cfg)
-        build_loss(cfg)
+        check_settings(cfg)
         map_method(cfg)
+        hardware, stages = build_hardware(cfg), build_stages(cfg)
         data = build_data(cfg)
         data.prepare_data()
         data.setup("fit")
@@ -115,25 +121,23 @@ class Training:
         finally:
             tracker.finish()
         self.run.finish()
+        if not self.cfg.trainer.keep_last:
+            self.run.drop_states()
 
     def _note(self, said: str, data: "Sources") -> None:
+        from leukemia.results import caveats
+
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
-        split = data.split
-        self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *split.warnings, *split.notes]
-        if self.cfg.data.name == "synthetic":
-            self.notes.append(
-                "PAINTED SMEARS: these figures show that the framework works and say nothing "
-                "about leukemia. Set LEUKEMIA_DATA to train on real images."
-            )
-        elif not split.warnings:
-            self.notes.append(GROUPS_KEPT if self.cfg.data.get("groups") else NOT_LEAKPROOF)
+        self.notes += [said, f"split={self.cfg.split.name}: {sizes}"]
+        self.notes += [*caveats(self.cfg, data.split), *data.split.notes]
         if skipped := data.manifest.skipped:
             self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
                 f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
             )
-        print(*self.notes[:2], sep="\n")
-        for warning in split.warnings:
+        if not self.quiet:
+            print(*self.notes[:2], sep="\n")
+        for warning in data.split.warnings:
             print(f"WARNING: {warning}", file=sys.stderr)
 
     def _run_stage(
@@ -147,7 +151,8 @@ class Training:
         import torch
 
         from leukemia.build.model import build_classifier, build_stage_data
-        from leukemia.model.fit import History, fit_stage, save_atomically
+        from leukemia.model.checkpoint import save_atomically
+        from leukemia.model.fit import History, fit_stage
         from leukemia.report.history import read_history, write_history
 
         finished = self.run.checkpoints / f"{stage.name}.ckpt"
@@ -170,70 +175,59 @@ class Training:
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> dict[str, dict[str, Any]]:
-        from leukemia.build.describe import describe_run, known_floors, title
+        from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
-        from leukemia.model.fit import predict, save_atomically
+        from leukemia.model.checkpoint import save_atomically
+        from leukemia.model.fit import predict
         from leukemia.report.calibration import fit_calibration
-        from leukemia.report.card import write_card
-        from leukemia.report.findings import Findings
-        from leukemia.report.history import read_history
-        from leukemia.report.html import write_report
-        from leukemia.report.metrics import summarize
-        from leukemia.report.predictions import Predictions
         from leukemia.report.table import print_summary
+        from leukemia.results import record, write_page
 
-        module = build_classifier(self.cfg, network)
-        metrics: dict[str, dict[str, Any]] = {}
-        predictions: dict[str, Predictions] = {}
-        for part in ("val", "test") if self.cfg.open_test else ("val",):
-            rows = data.parts[part]
-            predictions[part] = Predictions(
-                tuple(data.manifest.files[row] for row in rows),
-                data.manifest.labels[rows],
-                predict(module, data.loader(part), hardware),
-                data.classes,
-            )
-            predictions[part].write(self.run.predictions(part))
-            metrics[part] = summarize(predictions[part], data.split.groups[rows])
-            if self.cfg.split.name == "leaky":
-                metrics[part]["leaky"] = True
+        cfg, run = self.cfg, self.run
+        module = build_classifier(cfg, network)
+        parts = ("val", "test") if cfg.open_test else ("val",)
+        found = {
+            part: record(run, data, part, predict(module, data.loader(part), hardware))
+            for part in parts
+        }
+        predictions = {part: table for part, (table, _) in found.items()}
+        metrics = {part: figures for part, (_, figures) in found.items()}
         calibration = fit_calibration(predictions["val"])
-        write_json(self.run.calibration, calibration.to_dict())
+        write_json(run.calibration, calibration.to_dict())
         if module.tta and isinstance(data, SmearDataModule):
             module.tta = False
             scores = predict(module, data.loader("val"), hardware)
             single = fit_calibration(replace(predictions["val"], probabilities=scores))
-            write_json(self.run.single_view_calibration, single.to_dict())
-        save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
-        write_json(self.run.metrics, metrics)
+            write_json(run.single_view_calibration, single.to_dict())
+        save_atomically({"state_dict": network.state_dict()}, run.checkpoints / "best.ckpt")
+        write_json(run.metrics, metrics)
         seen = environment(
-            self.cfg.seed,
+            cfg.seed,
             device=f"{hardware.accelerator}, {hardware.precision}",
             seconds=time.monotonic() - self.began,
         )
-        write_json(self.run.environment, seen)
-        findings = Findings(
-            title=title(self.cfg, self.cfg.data.name),
+        write_json(run.environment, seen)
+        if self.quiet:
+            return metrics
+        write_page(
+            run,
+            cfg,
+            title=f"{cfg.model.name} on {cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
-            history=read_history(self.run.history),
-            config_yaml=OmegaConf.to_yaml(self.cfg, resolve=True),
             environment=seen,
             notes=self.notes,
-            floors=known_floors(self.cfg),
-            **describe_run(self.cfg, data, network, hardware, predictions, calibration),
+            shown=describe_run(cfg, data, network, hardware, predictions, calibration),
         )
-        write_report(self.run.report, findings)
-        write_card(self.run.card, findings)
         print_summary(
             metrics,
             data.classes,
             {
-                "run": self.run.path,
-                "report": self.run.report,
-                "model card": self.run.card,
-                "predictions": self.run.predictions("val").parent,
+                "run": run.path,
+                "report": run.report,
+                "model card": run.card,
+                "predictions": run.predictions("val").parent,
             },
             self.notes[2:],
         )

@@ -23,6 +23,7 @@ SMALL = [
     "stage.finetune.batch_size=8",
     "trainer.progress=false",
     "trainer.threads=1",
+    "trainer.save_every=0",
 ]
 
 

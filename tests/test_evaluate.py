@@ -55,7 +55,9 @@ def test_evaluate_gives_the_figures_of_training(
     mine, trained = (read_predictions(path, CLASSES) for path in tables)
     assert mine.files == trained.files
     np.testing.assert_allclose(mine.probabilities, trained.probabilities, atol=1e-6)
-    assert "<h2>Operating point</h2>" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    for section in ("Operating point", "Referral", "Embeddings", "Attention"):
+        assert f"<h2>{section}</h2>" in report
     drawn = sorted(path.name for path in (out / "figures").iterdir())
     assert f"confusion_{part}.png" in drawn
     assert f"reliability_{part}.png" in drawn
@@ -70,6 +72,7 @@ def test_another_folder_is_scored_whole_with_the_run_s_preprocessing(
         f"run={finished}",
         f"data.root={other}",
         f"output={tmp_path / 'out'}",
+        "evaluate.explain=false",
         cache=cache,
         cwd=tmp_path,
     )
@@ -118,7 +121,8 @@ def test_a_folder_without_classes_gets_predictions_only(
 def test_figures_at_the_operating_point_follow_from_the_predictions(
     finished: Path, cache: Path, tmp_path: Path
 ):
-    done = run_here("evaluate", f"run={finished}", f"output={tmp_path}", cache=cache, cwd=tmp_path)
+    words = [f"run={finished}", f"output={tmp_path}", "evaluate.explain=false"]
+    done = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     calibration = json.loads((finished / "calibration.json").read_text())
     judgement = json.loads((tmp_path / "metrics.json").read_text())["test"]["judgement"]

@@ -56,12 +56,6 @@ def describe_run(
     }
 
 
-def title(cfg: DictConfig, on: str) -> str:
-    """Return the heading of a report on the images ``on``."""
-    mark = "LEAKY SPLIT: " if cfg.split.name == "leaky" else ""
-    return f"{mark}{cfg.model.name} on {on}"
-
-
 def known_floors(cfg: DictConfig, part: str = "test") -> list[dict[str, Any]]:
     """Return what simple features reach on the same files, where that was measured."""
     if cfg.split.name != "paper" or part != "test":

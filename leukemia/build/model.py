@@ -24,6 +24,17 @@ from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
 
 
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse what can be told wrong before any image is read.
+
+    Raises:
+        UserError: a setting of the loss, a stage or a schedule that cannot be.
+    """
+    build_loss(cfg)
+    for stage in build_stages(cfg):
+        ScheduleSpec(**cfg.stage[stage.name].schedule)
+
+
 def build_stages(cfg: DictConfig) -> list[Stage]:
     """Return the stages to run, in order.
 

@@ -1,22 +1,30 @@
 """From the settings ``model`` and ``trainer`` to a network and where it computes."""
 
+import os
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.baseline import BaselineCNN
 from leukemia.model.hardware import Hardware, resolve_accelerator, resolve_precision
 from leukemia.model.head import make_head
 from leukemia.model.network import Network
 
+_THREADS = torch.get_num_threads()
+
 
 def build_hardware(cfg: DictConfig) -> Hardware:
-    """Return device and precision, and set the number of CPU threads."""
-    if cfg.trainer.threads is not None:
-        torch.set_num_threads(cfg.trainer.threads)
+    """Return device and precision, and set the number of CPU threads.
+
+    Without ``trainer.threads`` they are the share that a launcher gives, or torch's own number:
+    never what an earlier run of this process left.
+    """
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(cfg.trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
     accelerator = resolve_accelerator(cfg.trainer.accelerator)
     return Hardware(
         accelerator=accelerator,
@@ -24,6 +32,8 @@ def build_hardware(cfg: DictConfig) -> Hardware:
         precision=resolve_precision(cfg.trainer.precision, accelerator),
         deterministic=cfg.trainer.deterministic,
         progress=cfg.trainer.progress,
+        save_every=cfg.trainer.save_every,
+        keep_last=cfg.trainer.keep_last,
     )
 
 
@@ -44,6 +54,11 @@ def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Networ
         return network, f"embeddings from {Path(str(cfg.data.file)).name}"
     normalize = Normalize(cfg.model.normalize)
     if cfg.model.name == "baseline":
+        if cfg.model.backbone.weights is not None:
+            raise UserError(
+                f"model=baseline has no pretrained weights, but got "
+                f"model.backbone.weights={cfg.model.backbone.weights}: use null."
+            )
         cnn = BaselineCNN(n_classes, cfg.model.hidden)
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights = cfg.model.backbone.weights

@@ -64,7 +64,12 @@ class Classifier(L.LightningModule):
         Not by epoch: loaders draw from the same generator, and a resumed run makes its first
         loader at another moment.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        seed = self.seed * 1_000_003 + self.global_step
+        if self.device.type == "cpu":
+            # Without the other devices, for which each call notes its traceback.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _step(self, batch: Batch, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = batch

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
@@ -40,6 +41,10 @@ def embed(
 ) -> npt.NDArray[np.float32]:
     """Return the embeddings of chosen images under a network's frozen backbone.
 
+    The last bits of a result depend on the shape of its batch. So every image has a fixed place
+    in a batch, which is blank where an image is not asked for: an embedding is the same
+    whichever others are computed with it.
+
     Args:
         network: its normalisation and backbone are used, in eval mode.
         images: (N, H, W, 3) uint8.
@@ -55,22 +60,22 @@ def embed(
     """
     training = network.training
     network.to(device).eval()
-    found: list[torch.Tensor] = []
-    for start in tqdm(
-        range(0, len(rows), batch_size), "embeddings", leave=False, disable=not progress
-    ):
-        chosen = rows[start : start + batch_size]
-        stack = (
-            images[chosen][:, None]
-            if views is None
-            else np.stack([views(images[row], int(row)) for row in chosen])
-        )
+    table: list[torch.Tensor] = []
+    starts = np.unique(rows // batch_size) * batch_size
+    for start in tqdm(starts, "embeddings", leave=False, disable=not progress):
+        wanted = np.unique(rows[(rows >= start) & (rows < start + batch_size)])
+        seen = [
+            images[row][None] if views is None else views(images[row], int(row)) for row in wanted
+        ]
+        stack = np.zeros((min(batch_size, len(images) - start), *seen[0].shape), np.uint8)
+        stack[wanted - start] = seen
         flat = torch.from_numpy(stack.reshape(-1, *stack.shape[2:])).permute(0, 3, 1, 2)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
             out = network.embed(flat.to(device))
-        found.append(out.float().cpu().reshape(len(chosen), stack.shape[1], -1))
+        table.append(out.float().cpu().reshape(*stack.shape[:2], -1)[wanted - start])
     network.train(training)
-    return torch.cat(found).numpy()
+    order = np.unique(rows, return_inverse=True)[1]
+    return torch.cat(table).numpy()[order]
 
 
 def cached_embeddings(
@@ -82,7 +87,10 @@ def cached_embeddings(
     content: str,
     **settings: Any,
 ) -> npt.NDArray[np.float32]:
-    """Return `embed`'s table from the cache, or compute and keep it.
+    """Return `embed`'s table from the cache; what it lacks is computed and kept.
+
+    An image passes through the backbone once, however many runs ask for it, one after the other
+    or side by side, and whichever other images they ask for.
 
     Args:
         network: see `embed`.
@@ -93,16 +101,30 @@ def cached_embeddings(
         **settings: the other settings of `embed`.
     """
     parts = [content, state_hash(network.backbone), state_hash(network.normalize)]
-    parts += [str(settings.get("bfloat16")), hashlib.sha256(rows.tobytes()).hexdigest()]
+    parts += [str(settings.get(name)) for name in ("bfloat16", "batch_size")]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    path = folder / f"embeddings-{key}.npy"
-    if path.is_file():
-        table: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return table
-    table = embed(network, images, rows, **settings)
+    path = folder / f"embeddings-{key}.npz"
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{path.name}.{os.getpid()}"
-    with beside.open("wb") as file:
-        np.save(file, table)
-    beside.replace(path)
-    return table
+    with FileLock(f"{path}.lock"):
+        known, table = _read(path)
+        missing = np.setdiff1d(rows, known)
+        if len(missing):
+            found = embed(network, images, missing, **settings)
+            table = found if table is None else np.concatenate([table, found])
+            known = np.concatenate([known, missing])
+            beside = folder / f".{path.name}.{os.getpid()}"
+            with beside.open("wb") as file:
+                np.savez(file, rows=known, table=table)
+            beside.replace(path)
+    assert table is not None
+    places = np.full(len(images), -1)
+    places[known] = np.arange(len(known))
+    chosen: npt.NDArray[np.float32] = table[places[rows]]
+    return chosen
+
+
+def _read(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+    if not path.is_file():
+        return np.empty(0, np.int64), None
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["rows"], archive["table"]

@@ -75,8 +75,7 @@ def grad_cam(
 
     Returns:
         (H, W), 0 or more, without a unit; enlarged from (h, w), so no finer than that. All 0
-        where no place speaks for the classes, which is common in the paper's baseline: its linear
-        layer tells places apart, and Grad-CAM weighs whole channels.
+        where no place speaks for the classes.
     """
     with torch.enable_grad():
         explainer = LayerGradCam(lambda pixels: log_odds(network(pixels), target), layer)

@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -22,6 +21,7 @@ from lightning.pytorch.callbacks import (
 from torch.utils.data import DataLoader
 
 from leukemia.errors import UserError
+from leukemia.model.checkpoint import AtomicCheckpointIO, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
 
@@ -93,24 +93,6 @@ class Stage:
             )
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside and renames, so that a kill leaves the old checkpoint or the new one."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
-    ) -> None:
-        """Write the checkpoint."""
-        save_atomically(checkpoint, Path(path))
-
-
-def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values to ``path`` with torch's format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    torch.save(content, beside)
-    beside.replace(path)
-
-
 class History(Callback):
     """Collects one row an epoch and hands all rows on; its rows live in the checkpoint.
 
@@ -174,30 +156,30 @@ def fit_stage(
                 monitor, mode=mode, patience=stage.patience, check_on_train_epoch_end=True
             )
         )
-    shared: dict[str, Any] = {
-        "dirpath": folder,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
-    # Lightning puts the averaged weights into whole checkpoints only, not into weights-only ones.
-    slim = stage.ema_decay is None
-    # Saved before `last`: a kill between the two repeats the epoch and saves `best` again.
     callbacks.append(
         ModelCheckpoint(
-            filename="best", monitor=monitor, mode=mode, save_weights_only=slim, **shared
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            # Lightning puts averaged weights into whole checkpoints only.
+            save_weights_only=stage.ema_decay is None,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
         )
     )
-    callbacks.append(ModelCheckpoint(filename="last", **shared))
+    callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
     if hardware.progress:
         callbacks.append(TQDMProgressBar())
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     resumed = checkpoint_stage(last) == stage.name
     if not (resumed and _is_over(last, stage)):
+        files = AtomicCheckpointIO()
         trainer = make_trainer(
             hardware,
             max_epochs=stage.epochs,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[files],
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
@@ -205,6 +187,7 @@ def fit_stage(
             trainer.fit(module, data, ckpt_path=last if resumed else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
+        files.flush()
     state = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 

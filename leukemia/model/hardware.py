@@ -18,6 +18,8 @@ class Hardware:
     precision: str = "32-true"
     deterministic: bool = True
     progress: bool = True
+    save_every: float = 0.0  # seconds at least between two states to resume from
+    keep_last: bool = True  # the state after the last epoch
 
     @property
     def half(self) -> torch.dtype | None:

@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -143,3 +144,21 @@ def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
         return f"{value:.3f}"
     low, high = interval
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of a mean, as of runs that differ in the seed.
+
+    Args:
+        values: one figure a run.
+        confidence: two-sided coverage, in (0, 1).
+
+    Returns:
+        Lower and upper limit, or None for fewer than two values, which say nothing of spread.
+    """
+    if len(values) < 2:
+        return None
+    half = stdtrit(len(values) - 1, 0.5 + confidence / 2) * np.std(values, ddof=1)
+    half /= sqrt(len(values))
+    centre = float(np.mean(values))
+    return centre - float(half), centre + float(half)

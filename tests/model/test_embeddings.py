@@ -65,7 +65,44 @@ def test_a_second_call_computes_nothing(network, tmp_path, monkeypatch):
     with torch.no_grad():
         network.backbone.body.conv1.weight.mul_(2)
     assert not np.array_equal(first, table())
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_each_image_passes_once_and_its_embedding_does_not_depend_on_the_others(
+    several, network, tmp_path, monkeypatch
+):
+    def views(image: np.ndarray, row: int) -> np.ndarray:
+        return np.stack([image, np.full_like(image, row)])
+
+    def table(rows: list[int], folder: str) -> np.ndarray:
+        return cached_embeddings(
+            network,
+            IMAGES,
+            np.array(rows),
+            folder=tmp_path / folder,
+            content="",
+            batch_size=4,
+            views=views if several else None,
+            progress=False,
+        )
+
+    passed = []
+    compute = network.embed
+
+    def watched(inputs: torch.Tensor) -> torch.Tensor:
+        passed.append(int((inputs.flatten(1).sum(1) > 0).sum()))
+        return compute(inputs)
+
+    monkeypatch.setattr(network, "embed", watched)
+    first, second = table([7, 1, 4], "a"), table([4, 2, 9, 7], "a")
+    assert sum(passed) == 5 * (1 + several)
+    assert np.array_equal(first[2], second[0])
+    assert np.array_equal(first[0], second[3])
+    monkeypatch.undo()
+    assert np.array_equal(table([9, 7, 4, 2, 1], "b"), np.stack([*second[[2, 3, 0, 1]], first[1]]))
+    plain = embed(network, IMAGES, np.array([2, 9]), progress=False)
+    np.testing.assert_allclose(second[[1, 2], 0], plain[:, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_hash_follows_every_value(network):

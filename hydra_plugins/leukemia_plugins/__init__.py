@@ -1,0 +1,1 @@
+"""Hydra plugins of this project: Hydra takes sweepers and launchers from `hydra_plugins` only."""

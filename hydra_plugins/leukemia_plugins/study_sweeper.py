@@ -1,0 +1,122 @@
+"""``hydra/sweeper=study``: a grid that can be stopped anywhere and goes on where it was.
+
+Hydra's own sweeper numbers trials, but runs every one each time and raises at the first failure.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from leukemia import trials
+
+
+@dataclass
+class StudySweeperConf:
+    """Settings of ``hydra.sweeper``."""
+
+    _target_: str = "hydra_plugins.leukemia_plugins.study_sweeper.StudySweeper"
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+ConfigStore.instance().store("study", StudySweeperConf, group="hydra/sweeper", provider="leukemia")
+
+
+class StudySweeper(Sweeper):
+    """Launches those trials of a grid that are not done, and concludes the study.
+
+    Args:
+        params: lists by setting, as Hydra's own sweeper takes them; the command line replaces
+            a list of the same setting.
+    """
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        """Store the lists."""
+        self.params = params
+        self.context: HydraContext
+        self.config: DictConfig
+        self.launcher: Launcher
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra hands over."""
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Run the study.
+
+        Args:
+            arguments: the overrides of the command line.
+
+        Raises:
+            UserError: settings that cannot be, a folder of another study, or failed trials.
+        """
+        lines = [f"{key}={value}" for key, value in self.params.items()]
+        overrides, varied = self._grid([*lines, *arguments])
+        folder = Path(str(self.config.hydra.sweep.dir))
+        composed = [self._compose(trial) for trial in overrides]
+        waiting = trials.open_study(folder, self.config.study, varied, composed)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        results: Sequence[JobReturn] = []
+        if waiting:
+            # Named here, since Hydra would number the trials that are left from 0 on.
+            chosen = [[*overrides[n], f"hydra.sweep.subdir={n}"] for n in waiting]
+            try:
+                results = self.launcher.launch(chosen, initial_job_idx=0)
+            except Exception as error:
+                # A launcher that lost one job may lose the others' answers with it; what they
+                # did lies in their folders.
+                trials.note_lost(folder, waiting, error)
+            else:
+                for number, result in zip(waiting, results, strict=False):
+                    trials.note_failed(folder, number, result._return_value)
+        trials.conclude(folder, self.config.study)
+        return [results]
+
+    def _grid(self, lines: list[str]) -> tuple[list[list[str]], list[dict[str, str]]]:
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        choices: dict[str, list[str]] = {}
+        swept: set[str] = set()
+        for override in parser.parse_overrides(lines):
+            key = override.get_key_element()
+            swept.discard(key)
+            if not override.is_sweep_override():
+                choices[key] = [str(override.get_value_element_as_str())]
+            elif override.is_discrete_sweep():
+                choices[key] = list(override.sweep_string_iterator())
+                swept.add(key)
+            else:
+                raise HydraException(f"A study takes lists, but got '{override.input_line}'.")
+        overrides, varied = [], []
+        for values in itertools.product(*choices.values()):
+            trial = dict(zip(choices, values, strict=True))
+            if not any(_matches(trial, pattern) for pattern in self.config.study.exclude):
+                overrides.append([f"{key}={value}" for key, value in trial.items()])
+                varied.append({k.lstrip("+"): v for k, v in trial.items() if k in swept})
+        return overrides, varied
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+
+def _matches(trial: dict[str, str], pattern: dict[str, Any]) -> bool:
+    return all(fnmatchcase(trial.get(str(key), ""), str(text)) for key, text in pattern.items())

@@ -1,0 +1,75 @@
+"""Checkpoints that are whole or absent, and no more of them than a run needs."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_utilities.core.apply_func import apply_to_collection
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside and renames, so that a kill leaves the old checkpoint or the new one.
+
+    ``best.ckpt`` waits in memory for the next ``last.ckpt``: where an epoch is faster than the
+    disk, the best weights so far can change with every epoch.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing that waits."""
+        super().__init__()
+        self.waiting: dict[Path, dict[str, Any]] = {}
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        """Write the checkpoint, and what waits."""
+        if Path(path).name == "best.ckpt":
+            self.waiting[Path(path)] = apply_to_collection(
+                checkpoint, torch.Tensor, lambda value: value.detach().to("cpu", copy=True)
+            )
+            return
+        # First: a kill between the two repeats epochs and finds the same best weights again.
+        self.flush()
+        save_atomically(checkpoint, Path(path))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        for path, content in self.waiting.items():
+            save_atomically(content, path)
+        self.waiting.clear()
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state to resume from, at the end of an epoch when it is time.
+
+    Args:
+        folder: where ``last.ckpt`` goes.
+        seconds: at least so much between two of them; 0 for one every epoch.
+        final: keep the state after the last epoch too, whatever the time.
+    """
+
+    def __init__(self, folder: Path, seconds: float, *, final: bool) -> None:
+        """Start the clock."""
+        super().__init__(
+            folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        self.seconds, self.final, self.saved = seconds, final, time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save, or wait for a later epoch."""
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if (over and self.final) or time.monotonic() - self.saved >= self.seconds:
+            super().on_train_epoch_end(trainer, pl_module)
+            self.saved = time.monotonic()
+
+
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values to ``path`` with torch's format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    torch.save(content, beside)
+    beside.replace(path)

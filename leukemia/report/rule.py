@@ -1,0 +1,77 @@
+"""Which setting of a study wins."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from leukemia.errors import UserError
+
+LOWER_IS_BETTER = ("nll", "brier", "ece")
+HIGHER_IS_BETTER = (
+    "accuracy",
+    "macro_f1",
+    "cancer_recall",
+    "cancer_specificity",
+    "roc_auc",
+    "average_precision",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which setting of a study wins.
+
+    Args:
+        metric: a figure of validation in metrics.json; its mean over seeds decides.
+        direction: ``max`` or ``min``.
+        tie_break: figures that decide in turn between settings that are equal so far, each in
+            its own direction; at last the lower trial number.
+
+    Raises:
+        UserError: an unknown figure or direction.
+    """
+
+    metric: str = "macro_f1"
+    direction: str = "max"
+    tie_break: tuple[str, ...] = ("nll",)
+
+    def __post_init__(self) -> None:
+        """Refuse what could not choose."""
+        known = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
+        for name in (self.metric, *self.tie_break):
+            if name not in known:
+                raise UserError(
+                    f"Expected study.metric and study.tie_break to be of {', '.join(known)}, "
+                    f"but got '{name}'."
+                )
+        if self.direction not in ("max", "min"):
+            raise UserError(
+                f"Expected study.direction to be max or min, but got '{self.direction}'."
+            )
+
+    def __str__(self) -> str:
+        """The rule in words."""
+        best = "highest" if self.direction == "max" else "lowest"
+        ties = [
+            f"the {'lowest' if name in LOWER_IS_BETTER else 'highest'} {name}"
+            for name in self.tie_break
+        ]
+        return (
+            f"the {best} {self.metric} on validation (its mean over seeds); "
+            f"between equals {', then '.join([*ties, 'the lower trial number'])}"
+        )
+
+    def key(self, means: Mapping[str, float]) -> tuple[float, ...]:
+        """Return what sorts settings, the best first.
+
+        Args:
+            means: a setting's figures; one that is undefined (nan), such as the specificity
+                without benign images, wins nothing.
+        """
+        signs = [-1.0 if self.direction == "max" else 1.0]
+        signs += [1.0 if name in LOWER_IS_BETTER else -1.0 for name in self.tie_break]
+        values = [means[name] for name in (self.metric, *self.tie_break)]
+        return tuple(
+            math.inf if math.isnan(value) else sign * value
+            for sign, value in zip(signs, values, strict=True)
+        )

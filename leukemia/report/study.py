@@ -1,0 +1,221 @@
+"""The trials of a study, read from its folder: a table, and which setting wins.
+
+``study.json`` says what was to be tried and by which rule; every other fact is read from the
+trials' own folders, so the table can be made at any time, also while the study runs.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from leukemia.atomic import write_text
+from leukemia.errors import UserError
+from leukemia.report.rule import Rule
+
+DONE, FAILED, STARTED, WAITING = "done", "failed", "started", "waiting"
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as its folder shows it.
+
+    Args:
+        number: its place in the study, and the name of its folder.
+        path: its folder.
+        settings: what this study varies, as typed.
+        status: ``done``, ``failed``, ``started`` (running, or cut off) or ``waiting``.
+        figures: figures of validation; empty before it is done.
+        seconds: wall time of its (last) session.
+        error: last line of what went wrong.
+    """
+
+    number: int
+    path: Path
+    settings: dict[str, str]
+    status: str
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    error: str = ""
+
+    @property
+    def setting(self) -> tuple[tuple[str, str], ...]:
+        """What it shares with the trials that differ in the seed alone."""
+        return tuple((key, value) for key, value in self.settings.items() if key != SEED)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder.
+
+    Args:
+        path: the folder.
+        name: of the study.
+        rule: which setting wins.
+        chart: ``bars``, ``heatmap`` or ``curves``.
+        trials: in order.
+    """
+
+    path: Path
+    name: str
+    rule: Rule
+    chart: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def varied(self) -> list[str]:
+        """The settings that were varied, in order."""
+        return list(self.trials[0].settings) if self.trials else []
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial is done."""
+        return all(trial.status == DONE for trial in self.trials)
+
+    def with_status(self, *statuses: str) -> list[Trial]:
+        """The trials in one of these states."""
+        return [trial for trial in self.trials if trial.status in statuses]
+
+    def settings(self) -> list[list[Trial]]:
+        """The finished trials, those that differ in the seed alone together, in order."""
+        groups: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
+        for trial in self.with_status(DONE):
+            groups.setdefault(trial.setting, []).append(trial)
+        return list(groups.values())
+
+    def winner(self) -> list[Trial]:
+        """The trials of the winning setting, one a seed.
+
+        Settings with fewer finished seeds than the others are not compared: their means would
+        be over other splits.
+
+        Raises:
+            UserError: no trial is done.
+        """
+        ranked = self.ranked()
+        if not ranked:
+            raise UserError(f"No trial of '{self.path}' is done: there is no winner.")
+        most = max(map(len, ranked))
+        return next(group for group in ranked if len(group) == most)
+
+    def ranked(self) -> list[list[Trial]]:
+        """The settings with a finished trial, best first by the rule."""
+        return sorted(self.settings(), key=self._rank)
+
+    def _rank(self, group: Sequence[Trial]) -> tuple[float, ...]:
+        names = (self.rule.metric, *self.rule.tie_break)
+        return (*self.rule.key({name: mean(group, name) for name in names}), group[0].number)
+
+
+def mean(group: Sequence[Trial], metric: str) -> float:
+    """Return the mean of a figure over trials; nan where one of them lacks it."""
+    values = [trial.figures.get(metric) for trial in group]
+    return sum(math.nan if value is None else value for value in values) / len(values)
+
+
+def number(text: str) -> float | None:
+    """Return a setting as a number, or None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def study_file(folder: Path) -> Path:
+    """The record of what a study tries."""
+    return folder / "study.json"
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """The run directory of a trial."""
+    return folder / str(number)
+
+
+def error_file(trial: Path) -> Path:
+    """What went wrong in a trial, the whole traceback."""
+    return trial / "error.txt"
+
+
+def read_study(folder: Path) -> Study:
+    """Read a study from its folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        record = json.loads(study_file(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Expected '{folder}' to be the folder of a study, but it holds no study.json: name "
+            f"one that `python -m leukemia.train -m study=...` made."
+        ) from error
+    return Study(
+        folder,
+        record["name"],
+        Rule(record["metric"], record["direction"], tuple(record["tie_break"])),
+        record["chart"],
+        tuple(
+            _read_trial(number, trial_folder(folder, number), settings)
+            for number, settings in enumerate(record["trials"])
+        ),
+    )
+
+
+def _read_trial(number: int, path: Path, settings: dict[str, str]) -> Trial:
+    if (path / "DONE").is_file():
+        figures = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["val"]
+        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+        return Trial(number, path, settings, DONE, figures, environment["wall_seconds"])
+    if error_file(path).is_file():
+        lines = error_file(path).read_text(encoding="utf-8").strip().splitlines() or ["unknown"]
+        return Trial(number, path, settings, FAILED, error=lines[-1])
+    started = (path / "config.yaml").is_file()
+    return Trial(number, path, settings, STARTED if started else WAITING)
+
+
+def write_trials(study: Study, path: Path) -> None:
+    """Write one row a trial: number, status, settings, every figure of validation, seconds, error.
+
+    Figures by class are named as in ``recall.Early``; intervals and the confusion matrix stay in
+    the trial's metrics.json.
+    """
+    names = list(dict.fromkeys(name for trial in study.trials for name in _flat(trial.figures)))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["trial", "status", *study.varied, *names, "seconds", "error"])
+    for trial in study.trials:
+        figures = _flat(trial.figures)
+        writer.writerow(
+            [
+                trial.number,
+                trial.status,
+                *trial.settings.values(),
+                *(_text(figures.get(name)) for name in names),
+                _text(trial.seconds),
+                trial.error,
+            ]
+        )
+    write_text(path, buffer.getvalue())
+
+
+def _flat(figures: dict[str, Any]) -> dict[str, float | None]:
+    flat: dict[str, float | None] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict) and name != "interval":
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif value is None or _plain(value):
+            flat[name] = value
+    return flat
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else repr(value)

@@ -1,0 +1,117 @@
+"""What a study leaves beside its trials: ``trials.csv``, ``report.html`` and PNG figures."""
+
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from leukemia.atomic import write_text
+from leukemia.report.figures import save
+from leukemia.report.intervals import mean_interval, shown
+from leukemia.report.page import image, page, table
+from leukemia.report.study import DONE, FAILED, STARTED, WAITING, Study, Trial, mean, write_trials
+from leukemia.report.study_figures import draw, label
+
+_FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
+_CAPTIONS = {
+    "bars": "Validation by setting: bars are means over seeds, dots are seeds, lines Student's "
+    "95% interval of the mean over seeds (how far chance in split and training moves it).",
+    "heatmap": "Validation on the grid: mean over seeds, and half the range over seeds.",
+    "curves": "Validation by epoch: mean over seeds, the band spans them.",
+    "search": "Every trial of the search as a line through its settings, coloured by its figure.",
+}
+
+
+def write_study(study: Study) -> None:
+    """Write table, page and figures of a study as far as it is, each atomically."""
+    write_trials(study, study.path / "trials.csv")
+    figures = draw(study)
+    for name, figure in figures.items():
+        save(figure, study.path / "figures" / f"{name}.png")
+    sections = [
+        *_opening(study),
+        *_winner(study.path),
+        *_settings(study),
+        *(
+            image(figure, f"{_CAPTIONS[name]} trials.csv has the values.", _CAPTIONS[name])
+            for name, figure in figures.items()
+        ),
+        *_trials(study),
+    ]
+    write_text(study.path / "report.html", page(f"Study {study.name}", sections))
+
+
+def _opening(study: Study) -> Iterator[str]:
+    counts = {s: len(study.with_status(s)) for s in (DONE, FAILED, STARTED, WAITING)}
+    words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    yield (
+        '<p class="warning"><strong>Research software, not a diagnostic device.</strong> '
+        "Trials are compared on validation; the test part is opened once, for the winner.</p>"
+    )
+    yield f"<p>{len(study.trials)} trials: {words}. The winner has {escape(str(study.rule))}.</p>"
+
+
+def _winner(folder: Path) -> Iterator[str]:
+    file = folder / "winner" / "winner.json"
+    if not file.is_file():
+        yield "<h2>Winner</h2><p>Not chosen yet: the test part is closed.</p>"
+        return
+    winner: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    words = " ".join(f"{k}={v}" for k, v in winner["settings"].items()) or "the one setting"
+    yield f"<h2>Winner</h2><p>{escape(words)}</p>"
+    rows = []
+    for number in winner["trials"]:
+        found = json.loads((folder / "winner" / str(number) / "metrics.json").read_text())
+        rows += [
+            [
+                f"trial {number}, {part} (n = {found[part]['n']})",
+                *(shown(found[part][key], found[part]["interval"].get(key)) for key in _FIGURES),
+            ]
+            for part in ("val", "test")
+        ]
+    yield table("Figures with 95% intervals over images", ["", *_FIGURES], rows)
+    yield (
+        "<p>Scored on test once, after the choice, from the trials' weights; the whole report of "
+        "each trial lies in winner/&lt;trial&gt;/report.html.</p>"
+    )
+
+
+def _settings(study: Study) -> Iterator[str]:
+    if not study.settings():
+        return
+    names = list(dict.fromkeys([study.rule.metric, *_FIGURES]))
+    rows = [
+        [label(group), str(len(group)), *(_over_seeds(group, name) for name in names)]
+        for group in study.ranked()
+    ]
+    yield "<h2>Settings</h2>"
+    yield table(
+        "Validation, best first: mean over seeds with Student's 95% interval",
+        ["setting", "seeds", *names],
+        rows,
+    )
+
+
+def _over_seeds(group: Sequence[Trial], name: str) -> str:
+    values = [trial.figures.get(name) for trial in group]
+    if None in values:
+        return shown(None)
+    return shown(mean(group, name), mean_interval([float(value) for value in values]))  # type: ignore[arg-type]
+
+
+def _trials(study: Study) -> Iterator[str]:
+    rows = [
+        [
+            str(trial.number),
+            trial.status,
+            *trial.settings.values(),
+            shown(trial.figures.get(study.rule.metric)),
+            "" if trial.seconds is None else f"{trial.seconds:.0f}",
+            trial.error,
+        ]
+        for trial in study.trials
+    ]
+    yield "<h2>Trials</h2>"
+    header = ["trial", "status", *study.varied, study.rule.metric, "seconds", "error"]
+    yield table("All trials; trials.csv has every figure", header, rows)

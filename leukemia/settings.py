@@ -1,0 +1,69 @@
+"""Settings of a run: fixed when it starts, compared when it goes on."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia.errors import UserError
+
+# They change neither data nor training: the rule of a study, trials at a time, progress bars.
+_NO_MATTER = ("study", "n", "trainer.progress")
+
+
+def settle(cfg: DictConfig, *, multirun: bool) -> None:
+    """Fix what depends on how and where a command was given.
+
+    Args:
+        cfg: the settings, changed in place.
+        multirun: whether the run is one of several.
+
+    Raises:
+        UserError: several devices in one of several runs.
+    """
+    if cfg.open_test is None:
+        cfg.open_test = not multirun
+    paths = ((cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file"))
+    for node, key in paths:  # so that the run can be used from any working directory
+        if node.get(key) is not None:
+            node[key] = str(Path(node[key]).expanduser().absolute())
+    devices = cfg.trainer.devices
+    one = len(devices) == 1 if OmegaConf.is_list(devices) else str(devices) == "1"
+    if multirun and not one:
+        # Lightning would start each further process with the command line of the whole multirun.
+        raise UserError(
+            f"Runs of a multirun take one device each, but got trainer.devices={devices}: use "
+            f"launcher=local n=<number of GPUs> for a run on each, or one run without -m."
+        )
+
+
+def difference(stored: DictConfig, cfg: DictConfig) -> str | None:
+    """Say how a run's settings differ from those of a new command.
+
+    Args:
+        stored: of the run.
+        cfg: of the command, settled.
+
+    Returns:
+        The first setting that differs with both values; ``None`` where all are the same.
+    """
+    there, here = _flat(_plain(stored)), _flat(_plain(cfg))
+    for key in dict.fromkeys([*there, *here]):
+        if there.get(key) == here.get(key) or key.startswith("study."):
+            continue
+        if key not in _NO_MATTER:
+            return f"{key} is {there.get(key, 'absent')} there and {here.get(key, 'absent')} here"
+    return None
+
+
+def _plain(cfg: DictConfig) -> object:
+    # Through YAML, as the stored one went.
+    return OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True)))
+
+
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    flat: dict[str, object] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}.{key}".lstrip("."))
+    return flat

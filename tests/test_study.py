@@ -1,0 +1,348 @@
+"""Studies from outside: `python -m leukemia.train study=...` and `python -m leukemia.study`."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+from leukemia.cli import CONF
+from tests.commands import command, environment, run
+
+NAMES = ["Benign", "Early", "Pre", "Pro"]
+EPOCHS = 25
+SMALL = [
+    "data=embeddings",
+    "split=stratified",
+    "head=linear",
+    f"stage.head.epochs={EPOCHS}",
+    "stage.head.batch_size=16",
+    "trainer.threads=1",
+    "loss.cancer_weight=1",
+    "trainer.save_every=0",
+]
+GRID = ["study=seeds", "seed=0,1", "loss.lambda_nll=0.5,1", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to run in, with embeddings of four overlapping classes."""
+    folder = tmp_path_factory.mktemp("home")
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(4, 8)), 40, axis=0)
+    files = [f"{name}/WBC-{name}-{i:03d}.jpg" for name in NAMES for i in range(40)]
+    table = (centres + rng.normal(size=centres.shape)).astype(np.float32)
+    np.savez(folder / "toy.npz", embeddings=table, files=np.array(files))
+    return folder
+
+
+def study(home: Path, *overrides: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    file = f"data.file={home / 'toy.npz'}"
+    return run("train", *overrides, file, cache=home, cwd=home, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> Path:
+    """An uninterrupted study, its trials one after the other."""
+    done = study(home, *GRID, "study.name=whole")
+    assert done.returncode == 0, done.stderr
+    assert "Scored on test, once" in done.stdout
+    return home / "runs" / "whole"
+
+
+def table(folder: Path, *, timed: bool = False) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows if timed else [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_study_leaves_a_table_a_page_and_figures(whole: Path):
+    rows = table(whole, timed=True)
+    settings = [(r["trial"], r["status"], r["seed"], r["loss.lambda_nll"]) for r in rows]
+    assert settings == [
+        ("0", "done", "0", "0.5"),
+        ("1", "done", "0", "1"),
+        ("2", "done", "1", "0.5"),
+        ("3", "done", "1", "1"),
+    ]
+    for row in rows:
+        figures = json.loads((whole / row["trial"] / "metrics.json").read_text())["val"]
+        for name in ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll", "ece"):
+            assert float(row[name]) == figures[name]
+        assert float(row["recall.Pre"]) == figures["recall"]["Pre"]
+        assert float(row["seconds"]) > 0
+        assert row["error"] == ""
+    assert len({row["nll"] for row in rows}) == 4
+    page = (whole / "report.html").read_text()
+    assert "4 trials: 4 done" in page
+    with Image.open(whole / "figures" / "bars.png") as drawn:
+        assert min(drawn.size) > 200
+
+
+def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, home: Path):
+    for trial in whole.glob("[0-9]"):
+        assert list(json.loads((trial / "metrics.json").read_text())) == ["val"]
+        assert not (trial / "predictions" / "test.csv").exists()
+    means = {
+        (0, 2): np.mean([float(table(whole)[i]["macro_f1"]) for i in (0, 2)]),
+        (1, 3): np.mean([float(table(whole)[i]["macro_f1"]) for i in (1, 3)]),
+    }
+    best = max(means, key=lambda trials: means[trials])
+    winner = json.loads((whole / "winner" / "winner.json").read_text())
+    assert means[0, 2] != means[1, 3]
+    assert tuple(winner["trials"]) == best
+    assert winner["val"]["macro_f1"] == pytest.approx(means[best])
+    found = {
+        number: json.loads((whole / "winner" / str(number) / "metrics.json").read_text())
+        for number in best
+    }
+    accuracy = np.mean([figures["test"]["accuracy"] for figures in found.values()])
+    assert winner["test"]["accuracy"] == pytest.approx(accuracy)
+    assert (whole / "winner" / str(best[0]) / "report.html").is_file()
+
+    # The same figures as those of a run that is no trial.
+    row = table(whole)[best[1]]
+    settings = [f"seed={row['seed']}", f"loss.lambda_nll={row['loss.lambda_nll']}"]
+    alone = study(home, *SMALL, *settings, f"hydra.run.dir={home}/alone")
+    assert alone.returncode == 0, alone.stderr
+    metrics = json.loads((home / "alone" / "metrics.json").read_text())
+    for part in ("val", "test"):
+        for name in ("accuracy", "macro_f1", "nll", "confusion", "interval"):
+            assert metrics[part][name] == found[best[1]][part][name], (part, name)
+
+
+def test_the_same_command_on_a_finished_study_runs_and_scores_nothing(whole: Path, home: Path):
+    kept = {p: p.stat().st_mtime_ns for p in whole.rglob("*.csv") if p.parent != whole}
+    again = study(home, *GRID, "study.name=whole")
+    assert again.returncode == 0, again.stderr
+    assert "0 of 4 trials to run" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    other = study(home, *GRID, "study.name=whole", "study.metric=nll", "study.direction=max")
+    assert other.returncode == 2
+    assert "it is opened once" in other.stderr
+
+
+@pytest.mark.parametrize("launcher", [[], ["launcher=local", "n=2"]], ids=["serial", "local"])
+def test_a_killed_study_goes_on_and_runs_no_trial_twice(
+    launcher: list[str], whole: Path, home: Path
+):
+    name = f"killed{len(launcher)}"
+    arguments = [*GRID, *launcher, f"study.name={name}", f"data.file={home / 'toy.npz'}"]
+    process = subprocess.Popen(
+        command("train", *arguments),
+        cwd=home,
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = home / "runs" / name
+    deadline = time.monotonic() + 200
+    last = folder / "2" / "checkpoints" / "last.ckpt"
+    while not ((folder / "0" / "DONE").exists() and last.exists()):
+        assert process.poll() is None, "the study ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = [trial for trial in folder.glob("[0-9]") if (trial / "DONE").exists()]
+    kept = {p: p.stat().st_mtime_ns for trial in done for p in trial.glob("*.*")}
+    assert not (folder / "2" / "DONE").exists()
+    assert not (folder / "winner").exists()
+
+    again = study(home, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "holds" not in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert table(folder) == table(whole)
+    for trial in "0123":
+        assert (folder / trial / "history.csv").read_text() == (
+            whole / trial / "history.csv"
+        ).read_text()
+    assert json.loads((folder / "winner" / "winner.json").read_text()) == json.loads(
+        (whole / "winner" / "winner.json").read_text()
+    )
+
+
+@pytest.mark.parametrize("launcher", ["local", "submitit_local"])
+def test_trials_in_processes_of_their_own_give_the_same_table(
+    launcher: str, whole: Path, home: Path
+):
+    if launcher.startswith("submitit"):
+        pytest.importorskip("submitit", reason="the extra leukemia[slurm] is not installed")
+    done = study(home, *GRID, f"study.name={launcher}", f"launcher={launcher}")
+    assert done.returncode == 0, done.stderr
+    assert table(home / "runs" / launcher) == table(whole)
+
+
+def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
+    lists = ["study=seeds", "seed=0", "stage.head.optimizer.lr=-1,0.01,0.02", *SMALL]
+    lists.append("study.name=failing")
+    done = study(home, *lists)
+    folder = home / "runs" / "failing"
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "1 of 3 trials failed" in done.stderr
+    assert "Expected optimizer.lr to be above 0, but got -1." in done.stdout
+    assert [row["status"] for row in table(folder)] == ["failed", "done", "done"]
+    assert "got -1" in table(folder)[0]["error"]
+    assert not (folder / "winner").exists()
+    chosen = study(home, *lists, "study.skip_failed=true")
+    assert chosen.returncode == 2
+    assert "1 of 3 trials failed" in chosen.stderr
+    assert (folder / "winner" / "winner.json").exists()
+
+
+@pytest.mark.parametrize("launcher", [[], ["launcher=local", "n=1"]], ids=["serial", "local"])
+def test_fail_fast_starts_no_trial_after_a_failure(launcher: list[str], home: Path):
+    name = f"fast{len(launcher)}"
+    lists = ["study=seeds", "seed=0", "stage.head.optimizer.lr=-1,0.01", *SMALL, *launcher]
+    done = study(home, *lists, f"study.name={name}", "study.fail_fast=true")
+    assert done.returncode == 2
+    assert [row["status"] for row in table(home / "runs" / name)] == ["failed", "waiting"]
+    assert not (home / "runs" / name / "1" / "config.yaml").exists()
+
+
+def test_a_study_refuses_a_folder_with_trials_of_other_settings(whole: Path, home: Path):
+    other = study(home, *GRID, "study.name=whole", "stage.head.optimizer.lr=0.5")
+    assert other.returncode == 2
+    assert "stage.head.optimizer.lr is 0.01 there and 0.5 here" in other.stderr
+    fewer = study(home, *GRID, "study.name=whole", "seed=0")
+    assert fewer.returncode == 2
+    assert "does not have" in fewer.stderr
+    assert fewer.stderr.count("\n") == 1
+
+
+def test_the_verb_rebuilds_a_study_that_is_not_finished(whole: Path, home: Path, tmp_path: Path):
+    for trial in "012":
+        target = tmp_path / trial
+        target.mkdir()
+        for name in ("config.yaml", "metrics.json", "environment.json", "DONE"):
+            (target / name).write_text((whole / trial / name).read_text())
+    (tmp_path / "2" / "DONE").unlink()
+    (tmp_path / "study.json").write_text((whole / "study.json").read_text())
+    done = run("study", f"dir={tmp_path}", cache=home, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 trials are done" in done.stdout
+    assert [row["status"] for row in table(tmp_path)] == ["done", "done", "started", "waiting"]
+    assert table(tmp_path)[:2] == table(whole)[:2]
+    absent = run("study", f"dir={tmp_path}/none", cache=home, cwd=home)
+    assert absent.returncode == 2
+    assert "study.json" in absent.stderr
+
+
+def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
+    done = study(
+        home,
+        "study=schedules",
+        *SMALL,
+        "seed=0",
+        "stage.finetune.optimizer.lr=0.0005",
+        "trainer.max_epochs=2",
+    )
+    assert done.returncode == 0, done.stderr
+    folder = home / "runs" / "schedules"
+    pairs = [(row["schedule"], row["schedule.warmup"]) for row in table(folder)]
+    assert len(pairs) == 9
+    assert ("one_cycle", "0") in pairs
+    assert ("one_cycle", "0.1") not in pairs
+    assert (folder / "figures" / "curves.png").is_file()
+
+
+def test_plain_multirun_in_processes_of_their_own(home: Path):
+    arguments = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
+    done = study(home, *arguments, "hydra.sweep.dir=runs/plain")
+    assert done.returncode == 0, done.stderr
+    for trial in "01":
+        folder = home / "runs" / "plain" / trial
+        assert (folder / "DONE").exists()
+        assert (folder / "report.html").exists()
+    wrong = study(home, *arguments, "hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1")
+    assert wrong.returncode == 2
+    lines = [line for line in wrong.stderr.splitlines() if line]
+    assert set(lines) == {lines[0]}
+    assert "stage.head.batch_size" in lines[0]
+
+
+MISTAKES = {
+    "unknown study": (["study=grid"], "backbones lambda_grid"),
+    "negative lambda": ([*GRID, "loss.lambda_nll=1,-1"], "loss.lambda_nll=-1"),
+    "lambda no number": ([*GRID, "loss.lambda_nll=much"], "loss.lambda_nll"),
+    "devices in a study": ([*GRID, "trainer.devices=2"], "trainer.devices=2"),
+    "devices": (["-m", "seed=0,1", *SMALL, "trainer.devices=2"], "trainer.devices=2"),
+    "test part": ([*GRID, "open_test=true"], "open_test"),
+    "unknown figure": ([*GRID, "study.metric=f1"], "macro_f1"),
+    "no trials at a time": ([*GRID, "launcher=local", "n=0"], "n (trials at a time)"),
+    "nothing left": ([*GRID, "study.exclude=[{seed: '*'}]"], "study.exclude"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_starts_no_trial(name: str, home: Path, tmp_path: Path):
+    overrides, told = MISTAKES[name]
+    file = f"data.file={home / 'toy.npz'}"
+    done = run("train", *overrides, file, cache=home, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert told in done.stderr
+    assert list(tmp_path.rglob("config.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("launcher", "module", "extra"),
+    [
+        ("submitit", "hydra_submitit_launcher", "slurm"),
+        ("submitit_local", "hydra_submitit_launcher", "slurm"),
+        ("ray", "hydra_ray_launcher", "ray"),
+    ],
+)
+def test_a_missing_extra_is_one_line(launcher: str, module: str, extra: str, tmp_path: Path):
+    code = (
+        f"import sys; sys.modules['hydra_plugins.{module}'] = None\n"
+        f"sys.argv[1:] = ['-m', 'seed=0,1', 'launcher={launcher}']\n"
+        "from leukemia import train; train.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"leukemia: launcher={launcher} needs an extra: pip install 'leukemia[{extra}]'.\n"
+    )
+
+
+@pytest.mark.parametrize("study", [path.stem for path in (CONF / "study").glob("*.yaml")])
+@pytest.mark.parametrize("launcher", [path.stem for path in (CONF / "launcher").glob("*.yaml")])
+def test_studies_compose_with_launchers(study: str, launcher: str):
+    if launcher != "local":
+        plugin = "hydra_ray_launcher" if launcher == "ray" else "hydra_submitit_launcher"
+        pytest.importorskip(f"hydra_plugins.{plugin}", reason="the extra is not installed")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"study={study}", f"launcher={launcher}"], return_hydra_config=True)
+    assert cfg.hydra.sweep.dir == f"runs/{study}"
+    assert cfg.hydra.sweeper._target_.endswith("StudySweeper")
+    assert "seed" in cfg.hydra.sweeper.params
+    target = {
+        "local": "local_launcher.LocalLauncher",
+        "submitit": "submitit_launcher.SlurmLauncher",
+        "submitit_local": "submitit_launcher.LocalLauncher",
+        "ray": "ray_launcher.RayLauncher",
+    }[launcher]
+    assert cfg.hydra.launcher._target_.endswith(target)
+    if launcher != "ray":
+        plain = OmegaConf.to_container(cfg.hydra.launcher, resolve=False)
+        assert plain["n" if launcher == "local" else "timeout_min"] == (
+            "${n}" if launcher == "local" else 240
+        )
