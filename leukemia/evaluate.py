@@ -46,6 +46,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.build.parts import other_folder, own_data, probabilities
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.groups import identical_groups
+    from leukemia.data.leaky import PooledDataModule
     from leukemia.report.findings import Findings
     from leukemia.report.html import write_report
     from leukemia.report.judge import judge
@@ -54,6 +55,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.predictions import Predictions
     from leukemia.report.sections.mistakes import worst_mistakes
     from leukemia.report.table import print_operating, print_summary
+    from leukemia.results import heading, mark
     from leukemia.run import write_json
 
     finished = open_finished(Path(cfg.run), **cfg.trainer)
@@ -62,12 +64,13 @@ def score(cfg: DictConfig) -> None:
     calibration = finished.calibration(cfg.evaluate.sensitivity)
     own: Sources | None = None
     data: ArrayDataModule
-    notes = []
+    notes: list[str] = []
     if cfg.data.root is None or cfg.part is not None:
         part = name = cfg.part or "test"
         data = own = own_data(finished, cfg.data.root)
         rows = own.parts[part]
         manifest, groups = own.manifest.take(rows), own.split.groups[rows]
+        notes += own.split.warnings
         if part == "train":
             notes.append("The network was trained on these images: they say nothing of new ones.")
     else:
@@ -78,13 +81,17 @@ def score(cfg: DictConfig) -> None:
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
     judgement = judge(predictions, calibration, groups)
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
+    if own:
+        figures[name] = mark(own.split, figures[name])
     output = _output(cfg, finished, name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)
     tables = {name: predictions}
     pictures = dict(show_mistakes(own, tables).get(name, {})) if own else {}
     attention: dict[str, Mapping[str, NDArray[np.float64]]] = {}
-    if cfg.evaluate.explain and finished.cfg.data.name != "embeddings":
+    # Views of a pool are no files that could be looked at.
+    looked_at = finished.cfg.data.name != "embeddings" and not isinstance(own, PooledDataModule)
+    if cfg.evaluate.explain and looked_at:
         root = own.root if isinstance(own, SmearDataModule) else Path(cfg.data.root)
         looks, maps = _look(
             finished,
@@ -98,7 +105,7 @@ def score(cfg: DictConfig) -> None:
         pictures = {row: {**pictures.get(row, {}), **maps[row]} for row in maps}
     settings, network, hardware = finished.cfg, finished.network, finished.hardware
     findings = Findings(
-        title=f"{settings.model.name} on {name}",
+        title=heading(settings, f"{settings.model.name} on {name}"),
         metrics=figures,
         predictions=tables,
         config_yaml=finished.run.config.read_text(),

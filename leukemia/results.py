@@ -8,6 +8,7 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.build.describe import known_floors
+from leukemia.data.parts import Split
 from leukemia.report.card import write_card
 from leukemia.report.findings import Findings
 from leukemia.report.history import read_history
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 NOT_LEAKPROOF = (
     "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
+)
+GROUPS_KEPT = (
+    "Parts are disjoint in files, identical copies and the groups of data.groups; in patients only "
+    "where those are patients."
 )
 PAINTED = (
     "PAINTED SMEARS: these figures show that the framework works and say nothing about "
@@ -47,7 +52,7 @@ def record(
         data.classes,
     )
     predictions.write(run.predictions(part))
-    return predictions, summarize(predictions, data.split.groups[rows])
+    return predictions, mark(data.split, summarize(predictions, data.split.groups[rows]))
 
 
 def write_page(
@@ -74,7 +79,7 @@ def write_page(
         shown: what `describe_run` returned.
     """
     findings = Findings(
-        title=title,
+        title=heading(cfg, title),
         metrics=metrics,
         predictions=predictions,
         history=read_history(run.history),
@@ -88,6 +93,19 @@ def write_page(
     write_card(run.card, findings)
 
 
-def caveat(cfg: DictConfig) -> str:
-    """The note without which no figure of a run's data may be read."""
-    return PAINTED if cfg.data.name == "synthetic" else NOT_LEAKPROOF
+def heading(cfg: DictConfig, title: str) -> str:
+    """Return a report's heading, which says so where the run's split leaks on purpose."""
+    return f"LEAKY SPLIT: {title}" if cfg.split.name == "leaky" else title
+
+
+def mark(split: Split, figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a part, with ``leaky: true`` where its split leaks on purpose."""
+    return {**figures, "leaky": True} if split.protocol == "leaky" else figures
+
+
+def caveats(cfg: DictConfig, split: Split) -> list[str]:
+    """The notes without which no figure of a run's data may be read."""
+    if cfg.data.name == "synthetic":
+        return [*split.warnings, PAINTED]
+    kept = GROUPS_KEPT if cfg.data.get("groups") else NOT_LEAKPROOF
+    return list(split.warnings) or [kept]

@@ -22,9 +22,10 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
     """
     if cfg.open_test is None:
         cfg.open_test = not multirun
-    for key in ("root", "file"):  # so that the run can be used from any working directory
-        if cfg.data.get(key) is not None:
-            cfg.data[key] = str(Path(cfg.data[key]).expanduser().absolute())
+    paths = ((cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file"))
+    for node, key in paths:  # so that the run can be used from any working directory
+        if node.get(key) is not None:
+            node[key] = str(Path(node[key]).expanduser().absolute())
     devices = cfg.trainer.devices
     one = len(devices) == 1 if OmegaConf.is_list(devices) else str(devices) == "1"
     if multirun and not one:

@@ -1,5 +1,6 @@
 """Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -124,11 +125,11 @@ class Training:
             self.run.drop_states()
 
     def _note(self, said: str, data: "Sources") -> None:
-        from leukemia.results import caveat
+        from leukemia.results import caveats
 
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
-        self.notes += [said, f"split={self.cfg.split.name}: {sizes}", *data.split.notes]
-        self.notes.append(caveat(self.cfg))
+        self.notes += [said, f"split={self.cfg.split.name}: {sizes}"]
+        self.notes += [*caveats(self.cfg, data.split), *data.split.notes]
         if skipped := data.manifest.skipped:
             self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
@@ -136,6 +137,8 @@ class Training:
             )
         if not self.quiet:
             print(*self.notes[:2], sep="\n")
+        for warning in data.split.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
 
     def _run_stage(
         self,

@@ -12,7 +12,7 @@ from leukemia.build.parts import own_data, probabilities
 from leukemia.errors import UserError
 from leukemia.report.predictions import read_predictions
 from leukemia.report.study import Study, Trial, mean
-from leukemia.results import caveat, record, write_page
+from leukemia.results import caveats, record, write_page
 from leukemia.run import RunDir, open_run, write_json
 
 SHOWN = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")
@@ -84,8 +84,8 @@ def _score_trial(study: Study, trial: Trial, run: RunDir) -> dict[str, float | N
         notes=[
             f"Chosen among {len(study.trials)} trials by {study.rule}; the test part was opened "
             f"for the winner alone.",
+            *caveats(cfg, data.split),
             *data.split.notes,
-            caveat(cfg),
         ],
         shown=describe_run(cfg, data, network, hardware, predictions, fitted),
     )

@@ -77,12 +77,17 @@ def describe_data(cfg: DictConfig, data: Sources) -> DataFacts:
             for part in PARTS
         },
         split=cfg.split.name,
-        disjoint=_disjoint(data.split, data.manifest),
+        disjoint=disjoint(data.split, data.manifest),
         skipped=len(data.manifest.skipped),
     )
 
 
-def _disjoint(split: Split, manifest: Manifest) -> str:
+def disjoint(split: Split, manifest: Manifest) -> str:
+    """Return what no two parts share; the guard has seen them."""
+    if split.protocol == "leaky":
+        return "views; they do share images"
+    if split.warnings:
+        return "files and identical copies; they do share groups of related images"
     contents: dict[int, set[str]] = {}
     for group, sha256 in zip(split.groups.tolist(), manifest.sha256, strict=True):
         contents.setdefault(group, set()).add(sha256)

@@ -14,6 +14,7 @@ from leukemia.build.data import Sources, cache_dir
 from leukemia.build.embedded import embedded
 from leukemia.build.preprocess import build_classes
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
+from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import Stage
@@ -120,7 +121,8 @@ def build_stage_data(
             hardware,
             folder=cache_dir(cfg),
             batch_size=cfg.trainer.eval_batch_size,
-            five_views=views == 5,
+            # A pool of views holds them already.
+            five_views=views == 5 and not isinstance(data, PooledDataModule),
         )
         table.batch_size = batch_size
         return table

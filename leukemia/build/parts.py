@@ -1,5 +1,6 @@
 """The images that a finished run is scored on: its own parts, or another folder."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -99,4 +100,5 @@ def probabilities(
 
 
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:
-    return read_split(finished.run.split, manifest, finished.classes)
+    split = read_split(finished.run.split, manifest, finished.classes)
+    return replace(split, protocol=finished.cfg.split.name)

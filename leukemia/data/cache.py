@@ -7,6 +7,7 @@ import platform
 import shutil
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -71,9 +72,6 @@ def open_pixels(
 ) -> NDArray[np.uint8]:
     """Open the array of all images' pixels, built first where it is not there yet.
 
-    Several processes may build it at once: each fills a folder of its own, and the first to
-    finish renames it into place.
-
     Args:
         root: the folder of images.
         manifest: its images, in order.
@@ -88,12 +86,48 @@ def open_pixels(
         UserError: the cache folder cannot be written, or an image is no longer what the
             manifest says.
     """
-    digest = hashlib.sha256("\n".join([preprocess.key, *manifest.sha256]).encode()).hexdigest()
-    folder = cache_dir / f"pixels-{digest[:32]}"
-    shape = (len(manifest), preprocess.size, preprocess.size, 3)
-    if not _whole(folder, shape):
+
+    def prepare(row: int) -> NDArray[np.uint8]:
+        return preprocess(_read(root, manifest, row))[None]
+
+    key = "\n".join([preprocess.key, *manifest.sha256])
+    shape = (1, preprocess.size, preprocess.size, 3)
+    return open_blocks(key, prepare, len(manifest), shape, cache_dir, workers=workers)
+
+
+def open_blocks(
+    key: str,
+    make: Callable[[int], NDArray[np.uint8]],
+    n_blocks: int,
+    shape: tuple[int, int, int, int],
+    cache_dir: Path,
+    *,
+    workers: int | None = None,
+) -> NDArray[np.uint8]:
+    """Open an array of pixels, built first where it is not there yet, block by block.
+
+    Several processes may build it at once: each fills a folder of its own, and the first to
+    finish renames it into place.
+
+    Args:
+        key: a text that differs where the pixels would.
+        make: returns the pixels of a block, from 0 on, of the given shape.
+        n_blocks: how many.
+        shape: of one block: images, height, width, 3.
+        cache_dir: where arrays are kept.
+        workers: threads; ``None`` for one a core.
+
+    Returns:
+        Memory-mapped, read-only, shape ``(n_blocks * images, height, width, 3)``, uint8.
+
+    Raises:
+        UserError: the cache folder cannot be written.
+    """
+    folder = cache_dir / f"pixels-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    whole = (n_blocks * shape[0], *shape[1:])
+    if not _whole(folder, whole):
         try:
-            _build(folder, root, manifest, preprocess, shape, workers)
+            _build(folder, make, n_blocks, whole, workers)
         except OSError as error:
             raise UserError(
                 f"Cannot write the cache in data.cache_dir '{cache_dir}': {error}. Make room, or "
@@ -113,9 +147,8 @@ def _whole(folder: Path, shape: tuple[int, ...]) -> bool:
 
 def _build(
     folder: Path,
-    root: Path,
-    manifest: Manifest,
-    preprocess: Preprocess,
+    make: Callable[[int], NDArray[np.uint8]],
+    n_blocks: int,
     shape: tuple[int, ...],
     workers: int | None,
 ) -> None:
@@ -125,7 +158,7 @@ def _build(
     own.mkdir()
     try:
         path = own / "pixels.npy"
-        _write_pixels(path, root, manifest, preprocess, shape, workers)
+        _write_pixels(path, make, n_blocks, shape, workers)
         # Written last, so its existence means that the array is whole.
         marker = {"shape": list(shape), "bytes": path.stat().st_size}
         write_text(own / "marker.json", json.dumps(marker))
@@ -143,9 +176,8 @@ def _build(
 
 def _write_pixels(
     path: Path,
-    root: Path,
-    manifest: Manifest,
-    preprocess: Preprocess,
+    make: Callable[[int], NDArray[np.uint8]],
+    n_blocks: int,
     shape: tuple[int, ...],
     workers: int | None,
 ) -> None:
@@ -155,17 +187,15 @@ def _write_pixels(
         start = file.tell()
         lock = threading.Lock()
 
-        def fill(row: int) -> None:
-            pixels = preprocess(_read(root, manifest, row))
+        def fill(block: int) -> None:
+            pixels = make(block)
             # Not through a memory map, which kills the process (SIGBUS) when the disk is full.
             with lock:
-                file.seek(start + row * pixels.nbytes)
+                file.seek(start + block * pixels.nbytes)
                 file.write(pixels.tobytes())
 
-        done = in_threads(fill, range(len(manifest)), workers=workers)
-        for _ in tqdm(
-            done, "caching pixels", len(manifest), leave=False, disable=None, unit="image"
-        ):
+        done = in_threads(fill, range(n_blocks), workers=workers)
+        for _ in tqdm(done, "caching pixels", n_blocks, leave=False, disable=None, unit="image"):
             pass
         file.flush()
         os.fsync(file.fileno())

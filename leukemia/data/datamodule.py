@@ -15,8 +15,9 @@ from leukemia.data.cache import Preprocess, open_pixels
 from leukemia.data.dataset import Batch, Batches, Rows
 from leukemia.data.embeddings import read_embeddings
 from leukemia.data.groups import identical_groups
+from leukemia.data.guard import check_split
 from leukemia.data.manifest import Manifest, build_manifest
-from leukemia.data.split import Split, check_split
+from leukemia.data.parts import Split
 
 Splitter = Callable[[Manifest, npt.NDArray[np.int64]], Split]
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -146,25 +147,28 @@ class SmearDataModule(ArrayDataModule):
             workers=self.workers,
         )
 
+    def _open(self, manifest: Manifest) -> npt.NDArray[np.uint8]:
+        return open_pixels(
+            self.root, manifest, self.preprocess, self.cache_dir, workers=self.workers
+        )
+
     def prepare_data(self) -> None:
         """Read every file once and build the cache, where that was not done before."""
-        open_pixels(self.root, self._scan(), self.preprocess, self.cache_dir, workers=self.workers)
+        self._open(self._scan())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and split it.
 
         Raises:
-            UserError: for a bad folder, a bad file or a split whose parts are not disjoint.
+            UserError: for a bad folder, a bad file or a split that leaks.
         """
         if self.array is not None:
             return
         self.manifest = self._scan()
-        self.split = self.splitter(self.manifest, identical_groups(self.manifest.sha256))
-        check_split(self.split, self.manifest)
+        groups = identical_groups(self.manifest.sha256)
+        self.split = check_split(self.splitter(self.manifest, groups), self.manifest)
         self.parts, self.labels = self.split.parts, self.manifest.labels
-        self.array = open_pixels(
-            self.root, self.manifest, self.preprocess, self.cache_dir, workers=self.workers
-        )
+        self.array = self._open(self.manifest)
 
     def pixels(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Return all images (N, size, size, 3) and labels (N,); `setup` must have run."""
@@ -204,11 +208,11 @@ class EmbeddingDataModule(ArrayDataModule):
         """Read and split the file.
 
         Raises:
-            UserError: for a bad file or a split whose parts are not disjoint.
+            UserError: for a bad file or a split that leaks.
         """
         if self.array is not None:
             return
         self.array, self.manifest = read_embeddings(self.file, self.classes)
-        self.split = self.splitter(self.manifest, identical_groups(self.manifest.sha256))
-        check_split(self.split, self.manifest)
+        groups = identical_groups(self.manifest.sha256)
+        self.split = check_split(self.splitter(self.manifest, groups), self.manifest)
         self.parts, self.labels = self.split.parts, self.manifest.labels

@@ -7,7 +7,7 @@ import numpy as np
 from leukemia.errors import UserError
 
 # Second word of the seed: each purpose has a stream of its own (1 is the order of batches).
-VALIDATION, STRATIFIED, BALANCE = 11, 12, 13
+VALIDATION, STRATIFIED, BALANCE, GROUPED, FOLDS, POOLED = 11, 12, 13, 14, 15, 16
 
 
 def stream(seed: int, *purpose: int) -> np.random.Generator:
@@ -19,6 +19,20 @@ def stream(seed: int, *purpose: int) -> np.random.Generator:
     if seed < 0:
         raise UserError(f"Expected seed to be 0 or more, but got {seed}.")
     return np.random.default_rng([seed, *purpose])
+
+
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Refuse what cannot be the fractions of train, val and test.
+
+    Raises:
+        UserError: they are not three numbers above 0 with sum 1.
+    """
+    numeric = all(isinstance(f, int | float) and f > 0 for f in fractions)
+    if len(fractions) != 3 or not numeric or abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(
+            f"Expected split.fractions to be three numbers above 0 (train, val, test) that sum "
+            f"to 1, but got {list(fractions)}."
+        )
 
 
 def draw_images(pool: list[list[int]], n: int, rng: np.random.Generator) -> list[int]:

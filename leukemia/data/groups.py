@@ -1,11 +1,15 @@
 """Which images belong together and must stay on one side of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from leukemia.data.files import name_some
+from leukemia.data.listing import read_column
 from leukemia.data.manifest import Manifest
 
 
@@ -18,8 +22,37 @@ def identical_groups(sha256: Sequence[str]) -> NDArray[np.int64]:
     Returns:
         A group id for each file, (N,), in [0, N); ids count up in order of first appearance.
     """
-    ids: dict[str, int] = {}
-    return np.array([ids.setdefault(digest, len(ids)) for digest in sha256], dtype=np.int64)
+    return _numbered(sha256)
+
+
+def join_groups(manifest: Manifest, path: Path) -> NDArray[np.int64]:
+    """Group images that a table puts together, or that are byte-identical.
+
+    What is together through a third image is together: groups of the table that hold copies of
+    one file become one group.
+
+    Args:
+        manifest: the N images.
+        path: a CSV table with the columns ``file`` and ``group`` (`data.groups`), such as patient
+            ids or the audit's groups.csv.
+
+    Returns:
+        A group id for each image, (N,); ids count up in order of first appearance.
+
+    Raises:
+        UserError: a table that `read_column` refuses, or that does not list every image.
+    """
+    listed = _numbered(read_column(path, "group", manifest, setting="data.groups"))
+    identical = identical_groups(manifest.sha256)
+    # Each image links a group of the table with one of identical files.
+    n = len(manifest)
+    links = coo_array((np.ones(n), (listed, n + identical)), shape=(2 * n, 2 * n))
+    return _numbered(connected_components(links, directed=False)[1][listed].tolist())
+
+
+def _numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    ids: dict[Hashable, int] = {}
+    return np.array([ids.setdefault(key, len(ids)) for key in keys], dtype=np.int64)
 
 
 def by_content(rows: Sequence[int] | NDArray[np.int64], manifest: Manifest) -> list[int]:
@@ -71,8 +104,9 @@ def leave_out_copies(
     return left, [note]
 
 
-def label_conflicts(manifest: Manifest, groups: NDArray[np.int64]) -> list[str]:
-    """Note groups whose images are not all of one class."""
+def label_conflicts(manifest: Manifest) -> list[str]:
+    """Note identical files that are not all of one class."""
+    groups = identical_groups(manifest.sha256)
     mixed = [
         " and ".join(f"'{manifest.files[row]}'" for row in group)
         for group in whole_groups(range(len(manifest)), groups, manifest)

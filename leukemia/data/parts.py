@@ -1,8 +1,7 @@
-"""The parts of a dataset: what they are, that they are disjoint, and `split.csv`."""
+"""The parts of a dataset: what they are, `split.csv`, and tables of the user."""
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from leukemia.atomic import write_text
 from leukemia.classes import Classes
 from leukemia.data.files import name_some
+from leukemia.data.listing import read_column
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
 
@@ -27,64 +27,57 @@ class Split:
 
     Args:
         parts: row numbers by part, ascending; a row may be in none.
-        groups: group id of each row, (N,); a group is never divided.
+        groups: group id of each row, (N,); `check_split` refuses parts that divide one.
         notes: lines for the user, such as what was left out and why.
+        protocol: how the parts were made (`split=`).
+        warnings: lines that must stand beside every figure; `check_split` writes them.
     """
 
     parts: dict[str, NDArray[np.int64]]
     groups: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    protocol: str = ""
+    warnings: tuple[str, ...] = ()
 
 
-def check_split(split: Split, manifest: Manifest) -> None:
-    """Refuse parts from which a test figure could not be believed.
+def file_split(manifest: Manifest, groups: NDArray[np.int64], path: Path) -> Split:
+    """Take the parts from a table of the user, such as another run's split.csv.
 
     Args:
-        split: the parts.
-        manifest: the table whose rows they are.
+        manifest: the N images; those that the table does not list are in no part.
+        groups: group ids, (N,).
+        path: a CSV table with the columns ``file`` and ``part``: train, val or test.
+
+    Returns:
+        The parts; `check_split` has not seen them.
 
     Raises:
-        UserError: parts share a file, a sha256 or a group (pairs are named), a part is empty,
-            or train lacks a class of the manifest.
+        UserError: a table that `read_column` refuses, or another part (files are named).
     """
-    for what, keys in (
-        ("file", manifest.files),
-        ("sha256", manifest.sha256),
-        ("group", split.groups.tolist()),
-    ):
-        if pairs := _shared(split, manifest, keys):
-            raise UserError(
-                f"Expected parts that share no {what}, but {len(pairs)} are shared: "
-                f"{name_some(pairs)}. Make the split anew."
-            )
-    for part in PARTS:
-        if len(split.parts[part]) == 0:
-            raise UserError(f"Expected images in every part, but '{part}' is empty.")
-    lacking = set(manifest.labels.tolist()) - set(manifest.labels[split.parts["train"]].tolist())
-    if lacking:
-        folders = [class_folder(manifest, label) for label in sorted(lacking)]
+    found = read_column(path, "part", manifest, setting="split.file", complete=False)
+    wrong = [
+        f"'{file}' in '{part}'"
+        for file, part in zip(manifest.files, found, strict=True)
+        if part not in (None, *PARTS)
+    ]
+    if wrong:
         raise UserError(
-            f"Expected every class in part 'train', but it has no image of {', '.join(folders)}."
+            f"Expected every part in split.file '{path}' to be {', '.join(PARTS)}, "
+            f"but got {name_some(wrong)}."
         )
+    parts = {
+        part: np.array([row for row, name in enumerate(found) if name == part], dtype=np.int64)
+        for part in PARTS
+    }
+    unused = found.count(None)
+    notes = [f"{unused} of {len(manifest)} images are not in split.file, and unused."]
+    return Split(parts, groups, tuple(notes if unused else ()))
 
 
 def class_folder(manifest: Manifest, label: int) -> str:
     """Return how a message names a class: by its folder, or its label where it has no image."""
     rows = np.flatnonzero(manifest.labels == label)
     return f"'{manifest.files[rows[0]].split('/')[0]}'" if len(rows) else f"number {label}"
-
-
-def _shared(split: Split, manifest: Manifest, keys: Sequence[object]) -> list[str]:
-    first: dict[object, tuple[str, int]] = {}
-    pairs = []
-    for part in PARTS:
-        for row in split.parts[part]:
-            other, other_row = first.setdefault(keys[row], (part, row))
-            if other != part:
-                pairs.append(
-                    f"'{manifest.files[other_row]}' ({other}) and '{manifest.files[row]}' ({part})"
-                )
-    return pairs
 
 
 def write_split(path: Path, split: Split, manifest: Manifest, classes: Classes) -> None:

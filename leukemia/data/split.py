@@ -2,22 +2,25 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.draw import BALANCE, STRATIFIED, VALIDATION, draw_images, share_out, stream
-from leukemia.data.groups import by_content, label_conflicts, leave_out_copies, whole_groups
-from leukemia.data.manifest import Manifest
-from leukemia.data.parts import (
-    PARTS,
-    Split,
-    check_split,
-    class_folder,
-    read_split,
-    write_split,
+from leukemia.data.draw import (
+    BALANCE,
+    STRATIFIED,
+    VALIDATION,
+    check_fractions,
+    draw_images,
+    share_out,
+    stream,
 )
+from leukemia.data.groups import by_content, label_conflicts, leave_out_copies, whole_groups
+from leukemia.data.guard import check_split
+from leukemia.data.manifest import Manifest
+from leukemia.data.parts import PARTS, Split, class_folder, read_split, write_split
 from leukemia.errors import UserError
 
 __all__ = [
@@ -82,7 +85,7 @@ def paper_split(
     def within(first: int, last: int) -> NDArray[np.int64]:
         return np.array([r for r, n in enumerate(numbers) if first <= n <= last], dtype=np.int64)
 
-    notes = label_conflicts(manifest, groups)
+    notes = label_conflicts(manifest)
     test, both = within(*test_numbers), within(*train_numbers)
     for label in range(n_classes):
         for rows, (first, last) in ((both, train_numbers), (test, test_numbers)):
@@ -184,12 +187,7 @@ def stratified_split(
     Raises:
         UserError: bad fractions, or a class of fewer than three groups.
     """
-    numeric = all(isinstance(f, int | float) and f > 0 for f in fractions)
-    if len(fractions) != len(PARTS) or not numeric or abs(sum(fractions) - 1) > 1e-6:
-        raise UserError(
-            f"Expected split.fractions to be three numbers above 0 (train, val, test) that sum "
-            f"to 1, but got {list(fractions)}."
-        )
+    check_fractions(fractions)
     pools: list[list[list[int]]] = [[] for _ in range(n_classes)]
     for group in whole_groups(range(len(manifest)), groups, manifest):
         pools[manifest.labels[group].min()].append(group)
@@ -197,9 +195,9 @@ def stratified_split(
     for label, pool in enumerate(pools):
         if len(pool) < len(PARTS):
             raise UserError(
-                f"Expected three or more different images in every class, but class "
-                f"{class_folder(manifest, label)} has {len(pool)}: add images, or leave the "
-                f"class out of data.classes.names."
+                f"Expected three or more different images (with data.groups: groups) in every "
+                f"class, but class {class_folder(manifest, label)} has {len(pool)}: add images, or "
+                f"leave the class out of data.classes.names."
             )
         drawn = share_out(pool, fractions, stream(seed, STRATIFIED, label))
         shares = [share + more for share, more in zip(shares, drawn, strict=True)]
@@ -207,7 +205,7 @@ def stratified_split(
         part: np.array(sorted(rows), dtype=np.int64)
         for part, rows in zip(PARTS, shares, strict=True)
     }
-    return Split(parts, groups, tuple(label_conflicts(manifest, groups)))
+    return Split(parts, groups, tuple(label_conflicts(manifest)))
 
 
 def balance(split: Split, manifest: Manifest, n_classes: int, seed: int) -> Split:
@@ -242,4 +240,4 @@ def balance(split: Split, manifest: Manifest, n_classes: int, seed: int) -> Spli
         parts[part] = np.array(sorted(kept), dtype=np.int64)
     dropped = {p: len(split.parts[p]) - len(parts[p]) for p in PARTS}
     note = f"data.balance left out {', '.join(f'{n} of {p}' for p, n in dropped.items())}."
-    return Split(parts, split.groups, (*split.notes, note))
+    return replace(split, parts=parts, notes=(*split.notes, note))

@@ -22,5 +22,5 @@ def test_copies_with_different_labels_are_noted():
         np.ones((4, 2), np.int64),
         sha256,
     )
-    (note,) = label_conflicts(manifest, identical_groups(sha256))
+    (note,) = label_conflicts(manifest)
     assert note == "Copies with different labels: 'A/1.png' and 'B/1.png'."
