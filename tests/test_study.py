@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
+from torchvision.models import resnet18
 
+from leukemia import build
 from leukemia.cli import CONF
+from leukemia.model.network import Network
 from tests.commands import command, environment, run
 
 NAMES = ["Benign", "Early", "Pre", "Pro"]
@@ -181,6 +185,36 @@ def test_trials_in_processes_of_their_own_give_the_same_table(
     done = study(home, *GRID, f"study.name={launcher}", f"launcher={launcher}")
     assert done.returncode == 0, done.stderr
     assert table(home / "runs" / launcher) == table(whole)
+
+
+def test_trials_share_the_embeddings_of_a_frozen_backbone(home: Path, tmp_path: Path, monkeypatch):
+    weights = tmp_path / "weights.pth"
+    torch.save(resnet18(weights=None).state_dict(), weights)
+    passed: list[int] = []
+    compute = Network.embed
+
+    def watched(self: Network, inputs: torch.Tensor) -> torch.Tensor:
+        passed.append(int((inputs.flatten(1).sum(1) > 0).sum()))
+        return compute(self, inputs)
+
+    monkeypatch.setattr(Network, "embed", watched)
+    settings = ["data=synthetic", "data.per_class=12", "crop.size=64", "stages=[head]"]
+    settings += [f"model.backbone.weights={weights}", f"data.cache_dir={home}"]
+    used: set[int] = set()
+    for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", [*settings, *trial, "trainer.progress=false"])
+        data = build.build_data(cfg)
+        data.setup("fit")
+        new = {*data.parts["train"].tolist(), *data.parts["val"].tolist()} - used
+        used |= new
+        passed.clear()
+        network, _ = build.build_network(cfg, data)
+        (stage,) = build.build_stages(cfg)
+        build.build_stage_data(cfg, stage, data, network, build.build_hardware(cfg))
+        # The second trial passes none, one of another split only what no trial saw before.
+        assert sum(passed) == len(new)
+    assert len(list(home.glob("embeddings-*.npz"))) == 1
 
 
 def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):

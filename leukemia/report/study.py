@@ -15,7 +15,8 @@ from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
-from leukemia.report.rule import Rule
+from leukemia.report.intervals import mean_interval
+from leukemia.report.rule import HIGHER_IS_BETTER, Rule
 
 DONE, FAILED, STARTED, WAITING = "done", "failed", "started", "waiting"
 SEED = "seed"
@@ -112,10 +113,28 @@ class Study:
         return (*self.rule.key({name: mean(group, name) for name in names}), group[0].number)
 
 
+def values(group: Sequence[Trial], metric: str) -> list[float]:
+    """Return a figure of each trial; nan where it is undefined, as the recall of no image."""
+    found = [trial.figures.get(metric) for trial in group]
+    return [math.nan if value is None else float(value) for value in found]
+
+
 def mean(group: Sequence[Trial], metric: str) -> float:
-    """Return the mean of a figure over trials; nan where one of them lacks it."""
-    values = [trial.figures.get(metric) for trial in group]
-    return sum(math.nan if value is None else value for value in values) / len(values)
+    """Return the mean of a figure over trials; nan where it is undefined in one of them."""
+    return sum(values(group, metric)) / len(group)
+
+
+def seed_interval(group: Sequence[Trial], metric: str) -> tuple[float, float] | None:
+    """Return Student's interval of a figure's mean over seeds, cut where the figure ends.
+
+    Returns:
+        Lower and upper limit; None for one seed alone, or where the mean is undefined.
+    """
+    interval = mean_interval(values(group, metric))
+    if interval is None or math.isnan(interval[0]):
+        return None
+    end = 1.0 if metric in HIGHER_IS_BETTER else math.inf
+    return max(0.0, interval[0]), min(end, interval[1])
 
 
 def number(text: str) -> float | None:

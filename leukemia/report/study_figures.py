@@ -10,8 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
 from leukemia.report.history import read_history
-from leukemia.report.intervals import mean_interval, shown
-from leukemia.report.study import SEED, Study, Trial, mean, number
+from leukemia.report.intervals import shown
+from leukemia.report.rule import HIGHER_IS_BETTER
+from leukemia.report.study import SEED, Study, Trial, mean, number, seed_interval, values
 
 _LINES = tuple((c, line) for line in ("-", "--", ":") for c in (BLUE, ORANGE, GREEN, GREY))
 _TITLES = {
@@ -22,6 +23,7 @@ _TITLES = {
     "nll": "Negative log-likelihood",
 }
 MOST_BARS = 40
+_LEAST_SPAN = 0.1  # of a heat map's colours: what chance moves shall not look like a cliff
 
 
 def draw(study: Study) -> dict[str, Figure]:
@@ -53,23 +55,22 @@ def bars(study: Study) -> Figure:
         groups = sorted(study.ranked()[:MOST_BARS], key=lambda group: group[0].number)
     metrics = panel_metrics(study)
     height = 1.1 + 0.3 * len(groups)
-    figure = Figure(figsize=(3.2 * len(metrics) + 1.5, height), layout="constrained")
+    figure = Figure(figsize=(4.0 * len(metrics) + 1.5, height), layout="constrained")
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     places = np.arange(len(groups))
     for axes, metric in zip(panels, metrics, strict=True):
         means = [mean(group, metric) for group in groups]
         axes.barh(places, means, 0.7, color=BLUE, alpha=0.35, edgecolor=BLUE)
         for place, group, centre in zip(places, groups, means, strict=True):
-            values = [float(trial.figures[metric]) for trial in group]
-            axes.plot(values, [place] * len(values), "o", ms=3, c=ORANGE, alpha=0.8)
-            interval = mean_interval(values)
+            axes.plot(values(group, metric), [place] * len(group), "o", ms=3, c=ORANGE, alpha=0.8)
+            interval = seed_interval(group, metric)
             if interval is not None:
                 axes.hlines(place, *interval, color="k", lw=1.5)
             axes.annotate(
-                shown(centre), (1, place), (4, 0), ("axes fraction", "data"), "offset points",
-                va="center", fontsize=9,
+                known(centre, interval), (1, place), (4, 0), ("axes fraction", "data"),
+                "offset points", va="center", fontsize=9,
             )  # fmt: skip
-        limit = 1.0 if metric in _TITLES and metric != "nll" else 1.1 * max(means)
+        limit = 1.0 if metric in HIGHER_IS_BETTER else 1.1 * np.nanmax([*means, 0.1])
         axes.set(title=_TITLES.get(metric, metric), xlim=(0, limit))
         axes.grid(axis="x")
     panels[0].set_yticks(places, [label(group) for group in groups])
@@ -100,7 +101,7 @@ def heatmap(study: Study) -> Figure:
             for group in groups:
                 at = ys.index(group[0].settings[first]), xs.index(group[0].settings[second])
                 means[at] = mean(group, metric)
-                halves[at] = np.ptp([trial.figures[metric] for trial in group]) / 2
+                halves[at] = np.ptp(values(group, metric)) / 2
             _cells(axes, means, halves)
             axes.set_xticks(range(len(xs)), xs)
             axes.set_yticks(range(len(ys)), ys)
@@ -112,12 +113,15 @@ def heatmap(study: Study) -> Figure:
 
 
 def _cells(axes: Axes, means: np.ndarray, halves: np.ndarray) -> None:
-    axes.imshow(means, cmap="Blues", aspect="auto")
+    if np.isnan(means).all():
+        return
     low, high = np.nanmin(means), np.nanmax(means)
+    pad = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    axes.imshow(means, cmap="Blues", aspect="auto", vmin=low - pad, vmax=high + pad)
     for (row, column), value in np.ndenumerate(means):
         if np.isnan(value):
             continue
-        dark = high > low and (value - low) / (high - low) > 0.55
+        dark = (value - low + pad) / (high - low + 2 * pad) > 0.55
         text = f"{value:.3f}\n±{halves[row, column]:.3f}"
         axes.text(
             column, row, text, ha="center", va="center", fontsize=8, color="w" if dark else "k"
@@ -170,8 +174,8 @@ def _curve(
     ]  # fmt: skip
     longest = max(map(len, runs))
     table = np.full((len(runs), longest), np.nan)
-    for row, values in zip(table, runs, strict=True):
-        row[: len(values)] = values
+    for row, run in zip(table, runs, strict=True):
+        row[: len(run)] = run
     epochs = np.arange(1, longest + 1)
     axes.plot(epochs, np.nanmean(table, axis=0), line, color=colour, label=name, lw=1.5)
     if len(runs) > 1:
@@ -194,6 +198,11 @@ def label(group: Sequence[Trial], keys: Sequence[str] | None = None) -> str:
     if len(settings) == 1:
         return next(iter(settings.values()))
     return " ".join(f"{short(key)}={value}" for key, value in settings.items())
+
+
+def known(value: float, interval: tuple[float, float] | None) -> str:
+    """A mean in words, which may be undefined."""
+    return shown(None if np.isnan(value) else value, interval)
 
 
 def short(key: str) -> str:

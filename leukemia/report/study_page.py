@@ -8,10 +8,20 @@ from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.report.figures import save
-from leukemia.report.intervals import mean_interval, shown
+from leukemia.report.intervals import shown
 from leukemia.report.page import image, page, table
-from leukemia.report.study import DONE, FAILED, STARTED, WAITING, Study, Trial, mean, write_trials
-from leukemia.report.study_figures import draw, label
+from leukemia.report.study import (
+    DONE,
+    FAILED,
+    STARTED,
+    WAITING,
+    Study,
+    Trial,
+    mean,
+    seed_interval,
+    write_trials,
+)
+from leukemia.report.study_figures import draw, known, label
 
 _FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
 _CAPTIONS = {
@@ -94,10 +104,7 @@ def _settings(study: Study) -> Iterator[str]:
 
 
 def _over_seeds(group: Sequence[Trial], name: str) -> str:
-    values = [trial.figures.get(name) for trial in group]
-    if None in values:
-        return shown(None)
-    return shown(mean(group, name), mean_interval([float(value) for value in values]))  # type: ignore[arg-type]
+    return known(mean(group, name), seed_interval(group, name))
 
 
 def _trials(study: Study) -> Iterator[str]:

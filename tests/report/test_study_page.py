@@ -102,6 +102,17 @@ def test_a_study_is_written_with_its_figures(chart, names, tmp_path):
     assert (tmp_path / "trials.csv").is_file()
 
 
+@pytest.mark.parametrize("chart", ["bars", "heatmap"])
+def test_an_undefined_figure_is_said_to_be(chart, tmp_path):
+    trials, _ = grid(["1", "2"], ["1", "2"], chart)
+    for _, figures in trials:
+        figures["cancer_specificity"] = None
+    write_study(study_of(tmp_path, trials, chart))
+    page = Page((tmp_path / "report.html").read_text())
+    assert "n/a" in page.text
+    assert "nan" not in page.text
+
+
 def test_a_study_whose_trials_all_wait_can_be_written(tmp_path):
     study = make(tmp_path, [({"x": "a"}, None)])
     assert draw(study) == {}
