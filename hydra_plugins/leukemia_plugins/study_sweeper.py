@@ -84,7 +84,7 @@ class StudySweeper(Sweeper):
                 # did lies in their folders.
                 trials.note_lost(folder, waiting, error)
             else:
-                for number, result in zip(waiting, results, strict=False):
+                for number, result in zip(waiting, results, strict=True):
                     trials.note_failed(folder, number, result._return_value)
         trials.conclude(folder, self.config.study)
         return [results]
