@@ -13,7 +13,6 @@ from leukemia.atomic import write_array, write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 from leukemia.settings import settle
-from leukemia.trials import hold, stopped
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
@@ -52,6 +51,8 @@ def train(cfg: DictConfig) -> None:
 
 def _try(run: RunDir, cfg: DictConfig) -> None:
     """Run a trial of a study, or go on with it; its settings were compared before."""
+    from leukemia.trials import hold, stopped
+
     if stopped(run, cfg.study):
         cli.drop_if_empty()
         return

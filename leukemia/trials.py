@@ -93,7 +93,13 @@ def _check_folder(path: Path, cfg: DictConfig) -> None:
 
 
 def stopped(run: RunDir, study: DictConfig) -> bool:
-    """Whether a trial shall not start: another one failed, under ``study.fail_fast``."""
+    """Whether a trial shall not start: another one failed, under ``study.fail_fast``.
+
+    Raises:
+        UserError: no study was opened, as by a multirun over several of them.
+    """
+    if not study_file(run.path.parent).is_file():
+        raise UserError("Expected one study at a time, begun with -m study=<name>.")
     return bool(study.fail_fast) and any(
         error_file(path).exists() for path in run.path.parent.iterdir()
     )

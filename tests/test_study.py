@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models import resnet18
 
-from leukemia import build
+from leukemia.build.data import build_data
+from leukemia.build.model import build_stage_data, build_stages
+from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
 from leukemia.model.network import Network
 from tests.commands import command, environment, run
@@ -30,7 +32,6 @@ SMALL = [
     "head=linear",
     f"stage.head.epochs={EPOCHS}",
     "stage.head.batch_size=16",
-    "trainer.threads=1",
     "loss.cancer_weight=1",
     "trainer.save_every=0",
 ]
@@ -116,7 +117,7 @@ def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, h
     # The same figures as those of a run that is no trial.
     row = table(whole)[best[1]]
     settings = [f"seed={row['seed']}", f"loss.lambda_nll={row['loss.lambda_nll']}"]
-    alone = study(home, *SMALL, *settings, f"hydra.run.dir={home}/alone")
+    alone = study(home, *SMALL, *settings, "trainer.threads=1", f"hydra.run.dir={home}/alone")
     assert alone.returncode == 0, alone.stderr
     metrics = json.loads((home / "alone" / "metrics.json").read_text())
     for part in ("val", "test"):
@@ -176,7 +177,9 @@ def test_a_killed_study_goes_on_and_runs_no_trial_twice(
     )
 
 
-@pytest.mark.parametrize("launcher", ["local", "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher", ["local", pytest.param("submitit_local", marks=pytest.mark.slow)]
+)
 def test_trials_in_processes_of_their_own_give_the_same_table(
     launcher: str, whole: Path, home: Path
 ):
@@ -204,14 +207,14 @@ def test_trials_share_the_embeddings_of_a_frozen_backbone(home: Path, tmp_path: 
     for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("train", [*settings, *trial, "trainer.progress=false"])
-        data = build.build_data(cfg)
+        data = build_data(cfg)
         data.setup("fit")
         new = {*data.parts["train"].tolist(), *data.parts["val"].tolist()} - used
         used |= new
         passed.clear()
-        network, _ = build.build_network(cfg, data)
-        (stage,) = build.build_stages(cfg)
-        build.build_stage_data(cfg, stage, data, network, build.build_hardware(cfg))
+        network, _ = build_network(cfg, data.embed_dim)
+        (stage,) = build_stages(cfg)
+        build_stage_data(cfg, stage, data, network, build_hardware(cfg))
         # The second trial passes none, one of another split only what no trial saw before.
         assert sum(passed) == len(new)
     assert len(list(home.glob("embeddings-*.npz"))) == 1

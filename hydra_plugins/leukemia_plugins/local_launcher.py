@@ -82,11 +82,10 @@ class LocalLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run all jobs; one that dies does not stop the others, unless ``study.fail_fast``.
+        """Run all jobs; one that fails does not stop the others, unless ``study.fail_fast``.
 
         Returns:
-            What the jobs returned, in order; only those that ended before a failure under
-            ``study.fail_fast``, in the order of the jobs.
+            What the jobs returned, in order; of unknown status are those that did not end.
         """
         context = self.processes
         fail_fast = bool(OmegaConf.select(self.config, "study.fail_fast", default=False))
@@ -124,9 +123,10 @@ class LocalLauncher(Launcher):
                     if fail_fast and result.status == JobStatus.FAILED:
                         waiting.clear()
                         _stop(running)
+                        break
         finally:
             _stop(running)
-        return [ended[place] for place in sorted(ended)]
+        return [ended.get(place, JobReturn()) for place in range(len(job_overrides))]
 
 
 def _context() -> "ForkServerContext | SpawnContext":

@@ -20,8 +20,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from leukemia import trials
-
 
 @dataclass
 class StudySweeperConf:
@@ -67,6 +65,9 @@ class StudySweeper(Sweeper):
         Raises:
             UserError: settings that cannot be, a folder of another study, or failed trials.
         """
+        # Imported here, because Hydra imports every plugin at each start, also for help.
+        from leukemia import trials
+
         lines = [f"{key}={value}" for key, value in self.params.items()]
         overrides, varied = self._grid([*lines, *arguments])
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -84,7 +85,7 @@ class StudySweeper(Sweeper):
                 # did lies in their folders.
                 trials.note_lost(folder, waiting, error)
             else:
-                for number, result in zip(waiting, results, strict=False):
+                for number, result in zip(waiting, results, strict=True):
                     trials.note_failed(folder, number, result._return_value)
         trials.conclude(folder, self.config.study)
         return [results]

@@ -73,11 +73,6 @@ class Study:
         """The settings that were varied, in order."""
         return list(self.trials[0].settings) if self.trials else []
 
-    @property
-    def complete(self) -> bool:
-        """Whether every trial is done."""
-        return all(trial.status == DONE for trial in self.trials)
-
     def with_status(self, *statuses: str) -> list[Trial]:
         """The trials in one of these states."""
         return [trial for trial in self.trials if trial.status in statuses]
