@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-TOLERANCE: Final = 0.01
+TOLERANCE: Final = 0.002
 """The search ends where no assignment can have an imbalance lower by (about) this."""
 
-JITTER: Final = 0.005
+JITTER: Final = 0.002
 """Imbalance that a seed's preference among assignments may cost."""
 
 # The search is cut off by a count, as a clock would make the parts depend on the machine.
-_NODES: Final = 100
+_NODES: Final = 500
 
 
 @dataclass(frozen=True, eq=False)

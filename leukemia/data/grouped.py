@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.assign import TOLERANCE, assign_groups
+from leukemia.data.assign import assign_groups
 from leukemia.data.draw import FOLDS, GROUPED, check_fractions, stream
 from leukemia.data.groups import label_conflicts, whole_groups
 from leukemia.data.manifest import Manifest
 from leukemia.data.parts import PARTS, Split, class_folder
 from leukemia.errors import UserError
+
+_WORTH_A_NOTE = 0.02  # summed over classes, as `Assignment.imbalance`
 
 _REMEDY = (
     "make smaller groups, take fewer folds, add images, or leave the class out of "
@@ -130,7 +132,7 @@ def _share_out(
         f"from its due: {names[share]} holds {100 * (off[share, label] + fractions[share]):.1f}% "
         f"of class {class_folder(manifest, int(label))}, not {100 * fractions[share]:.1f}%."
     )
-    if found.imbalance - found.at_least > 2 * TOLERANCE:
+    if found.imbalance - found.at_least > _WORTH_A_NOTE:
         note += (
             " A better balance was not ruled out: summed over classes, the largest differences "
             f"are {100 * found.imbalance:.1f} points, at best {100 * found.at_least:.1f}."

@@ -5,7 +5,7 @@ import pytest
 
 from leukemia.classes import Classes
 from leukemia.data.manifest import Manifest
-from leukemia.data.split import Split, check_split, read_split, write_split
+from leukemia.data.parts import Split, read_split, write_split
 from leukemia.errors import UserError
 
 CLASSES = Classes(("Benign", "Early"))
@@ -41,53 +41,6 @@ def refusal(call, *args) -> str:
         call(*args)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def test_disjoint_parts_pass():
-    check_split(GOOD, MANIFEST)
-
-
-def test_a_shared_file_is_named_with_its_parts():
-    message = refusal(check_split, split_of([0, 4], [1, 5], [2, 4, 6]), MANIFEST)
-    assert "share no file" in message
-    assert "'Early/1.png' (train) and 'Early/1.png' (test)" in message
-
-
-def test_a_shared_hash_is_named_as_a_pair():
-    apart = np.arange(8)
-    message = refusal(check_split, split_of([0, 2, 4], [1, 5], [3, 6], apart), MANIFEST)
-    assert "share no sha256" in message
-    assert "'Benign/3.png' (train) and 'Benign/4.png' (test)" in message
-
-
-def test_a_shared_group_is_named_as_a_pair():
-    groups = np.array([0, 1, 2, 2, 3, 3, 5, 6])
-    message = refusal(check_split, split_of([0, 4], [1, 5], [2, 6], groups), MANIFEST)
-    assert "share no group" in message
-    assert "'Early/1.png' (train) and 'Early/2.png' (val)" in message
-
-
-def test_many_shared_files_are_counted():
-    many = Manifest(
-        tuple(f"A/{i}.png" for i in range(60)),
-        np.zeros(60, np.int64),
-        np.ones((60, 2), np.int64),
-        tuple(map(str, range(60))),
-    )
-    split = split_of(range(30), range(30, 60), range(25), np.arange(60))
-    message = refusal(check_split, split, many)
-    assert "but 25 are shared" in message
-    assert "and 5 more" in message
-
-
-@pytest.mark.parametrize("empty", ["train", "val", "test"])
-def test_an_empty_part_is_named(empty):
-    parts = {**GOOD.parts, empty: np.array([], dtype=np.int64)}
-    assert f"'{empty}' is empty" in refusal(check_split, Split(parts, GROUPS), MANIFEST)
-
-
-def test_a_class_that_train_lacks_is_named():
-    assert "no image of 'Early'" in refusal(check_split, split_of([0], [1, 5], [2, 6]), MANIFEST)
 
 
 def test_split_csv_has_a_row_for_each_file_used_in_manifest_order(tmp_path):

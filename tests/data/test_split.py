@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
@@ -17,25 +15,7 @@ from leukemia.data.split import (
     stratified_split,
 )
 from leukemia.errors import UserError
-
-FOLDERS = ("Benign", "Early", "Pre")
-
-
-def table(*rows: tuple[int, int, str]) -> Manifest:
-    """A manifest from (label, file number, content)."""
-    return Manifest(
-        files=tuple(f"{FOLDERS[label]}/WBC-2-{number:03d}.png" for label, number, _ in rows),
-        labels=np.array([label for label, _, _ in rows], dtype=np.int64),
-        sizes=np.ones((len(rows), 2), dtype=np.int64),
-        sha256=tuple(content for _, _, content in rows),
-    )
-
-
-def numbered(n: int, copies: dict[tuple[int, int], tuple[int, int]] | None = None) -> Manifest:
-    """Two classes with files 1 to n; `copies` maps (label, number) to the file it repeats."""
-    names = [(label, number) for label in (0, 1) for number in range(1, n + 1)]
-    return table(*[(*name, str((copies or {}).get(name, name))) for name in names])
-
+from tests.data.samples import assert_disjoint, by_file, counts, numbered, table
 
 SMALL = {"train_numbers": (1, 8), "test_numbers": (9, 10), "n_val": 2, "block_start": 7}
 
@@ -51,23 +31,6 @@ def numbers(manifest: Manifest, split: Split, part: str, label: int) -> list[int
         for row in split.parts[part]
         if manifest.labels[row] == label
     ]
-
-
-def by_file(manifest: Manifest, split: Split) -> dict[str, str]:
-    return {manifest.files[row]: part for part in PARTS for row in split.parts[part]}
-
-
-def assert_disjoint(manifest: Manifest, split: Split) -> None:
-    """No file, hash or group in two parts; an implementation apart from `check_split`."""
-    for one, other in itertools.combinations(PARTS, 2):
-        a, b = split.parts[one], split.parts[other]
-        assert not set(a) & set(b)
-        assert not {manifest.sha256[row] for row in a} & {manifest.sha256[row] for row in b}
-        assert not set(split.groups[a]) & set(split.groups[b])
-    for part in PARTS:
-        rows = split.parts[part]
-        assert rows.dtype == np.int64
-        assert rows.tolist() == sorted(set(rows.tolist()))
 
 
 # split=paper ------------------------------------------------------------------------------
@@ -222,10 +185,6 @@ def test_the_paper_split_never_leaks_and_drops_only_copies(manifest, validation,
 def stratified(manifest: Manifest, seed: int = 0, **changes) -> Split:
     groups = identical_groups(manifest.sha256)
     return stratified_split(manifest, groups, 2, seed=seed, **changes)
-
-
-def counts(manifest: Manifest, split: Split) -> dict[str, list[int]]:
-    return {p: np.bincount(manifest.labels[split.parts[p]], minlength=2).tolist() for p in PARTS}
 
 
 def test_every_class_is_split_in_the_same_proportions():
