@@ -46,7 +46,8 @@ def build_splitter(cfg: DictConfig) -> Splitter:
         raise UserError("split=file needs split.file=<a CSV with the columns file, part>.")
 
     def splitter(manifest: Manifest, identical: npt.NDArray[np.int64]) -> Split:
-        parts = _make_parts(cfg, manifest, identical)
+        groups = _related(cfg, manifest, identical)
+        parts = make_parts(split, manifest, identical, groups, n_classes=n_classes, seed=cfg.seed)
         if cfg.data.balance:
             parts = balance(parts, manifest, n_classes, cfg.seed)
         return replace(parts, protocol=split.name)
@@ -54,9 +55,28 @@ def build_splitter(cfg: DictConfig) -> Splitter:
     return splitter
 
 
-def _make_parts(cfg: DictConfig, manifest: Manifest, identical: npt.NDArray[np.int64]) -> Split:
-    split, n_classes, seed = cfg.split, len(cfg.data.classes.names), cfg.seed
-    groups = _related(cfg, manifest, identical)
+def make_parts(
+    split: DictConfig,
+    manifest: Manifest,
+    identical: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    *,
+    n_classes: int,
+    seed: int,
+) -> Split:
+    """Make the parts of one of `SPLITS`.
+
+    Args:
+        split: its settings.
+        manifest: the N images.
+        identical: groups of identical files, (N,).
+        groups: the same joined with related images, (N,).
+        n_classes: number of classes.
+        seed: of the draw.
+
+    Raises:
+        UserError: a bad setting, or a split that these images do not allow.
+    """
     if split.name == "paper":
         # Published by file number: it keeps copies apart, and the guard tells of related images.
         parts = paper_split(
