@@ -66,6 +66,8 @@ def find_groups(
     Returns:
         A group for each image, (N,), by descending size from 0; the same for the same images.
     """
+    if len(appearances) < 2 * smallest:
+        return np.zeros(len(appearances), np.int64)
     known = np.where(np.isnan(appearances), _medians(appearances), appearances)
     bars = _STYLE * np.eye(int(styles.max()) + 1)[styles]
     points = np.hstack([_in_near_distances(known), bars])

@@ -11,13 +11,14 @@ from leukemia.data.nuclei import find_nuclei
 from leukemia.data.regions import Regions
 from leukemia.data.scale_bar import find_scale_bar
 
-STYLES: Final = ("none", "red", "black", "box", "wide box")
-"""Scale bars: none, red ink, black ink on the smear, black ink on a white box, narrow or wide."""
+STYLES: Final = ("none", "red", "black", "box", "large box")
+"""Scale bars: none, red ink, black ink on the smear, black ink on a white box, low or high."""
 
 _CLIPPED: Final = 3  # values from either end of 0 to 255 that hold no detail
 _NUCLEUS: Final = 50  # least area in pixels of an image 224 wide; platelets and debris are smaller
-_STAINED: Final = 0.8  # a nucleus is darker in green than this share of the background
-_WIDE: Final = 0.14  # of the image's width
+_STAINED: Final = 0.65  # a nucleus is darker in green than this share of the background
+_SCARLET: Final = (75, 5)  # by how much red exceeds green in red ink, and in how many pixels
+_LARGE: Final = 0.1  # of the image's height
 
 
 class Health(NamedTuple):
@@ -75,16 +76,18 @@ def _style(rgb: NDArray[np.uint8], bar: NDArray[np.bool_]) -> int:
     if not bar.any():
         return STYLES.index("none")
     pixels = rgb[bar].astype(np.int16)
-    if (pixels.min(axis=1) >= 240).mean() > 0.25:
-        columns = np.flatnonzero(bar.any(axis=0))
-        wide = columns[-1] - columns[0] + 1 > _WIDE * rgb.shape[1]
-        return STYLES.index("wide box" if wide else "box")
-    red = np.percentile(pixels[:, 0] - pixels[:, 1:].max(axis=1), 90) > 30
-    return STYLES.index("red" if red else "black")
+    excess, area = _SCARLET
+    if (pixels[:, 0] - pixels[:, 1] > excess).sum() >= area * (rgb.shape[1] / 224) ** 2:
+        return STYLES.index("red")
+    if (pixels.min(axis=1) >= 240).mean() < 0.25:
+        return STYLES.index("black")
+    rows = np.flatnonzero(bar.any(axis=1))
+    large = rows[-1] - rows[0] + 1 > _LARGE * rgb.shape[0]
+    return STYLES.index("large box" if large else "box")
 
 
 def unfit(
-    found: Sequence[Health], *, blur: float = 3.5, exposure: float = 0.05
+    found: Sequence[Health], *, blur: float = 3.5, exposure: float = 0.2
 ) -> dict[str, list[int]]:
     """Return the rows of the images that somebody should look at, by what is wrong.
 

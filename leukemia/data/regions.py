@@ -1,5 +1,6 @@
 """Background, red cells and nuclei of a smear, told apart by darkness alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,7 +56,9 @@ def find_regions(rgb: NDArray[np.uint8]) -> Regions:
     Returns:
         The regions; some are empty where there are fewer shades.
     """
-    usable = outside_corner(rgb.shape)
+    # Neither the smoothing nor what it makes of the corner's edge shall bring it in.
+    around = np.ones((2 * math.ceil(4 * rgb.shape[1] / 224) + 1,) * 2, np.uint8)
+    usable = cv2.erode(outside_corner(rgb.shape).astype(np.uint8), around) > 0
     green = cv2.GaussianBlur(rgb, (0, 0), rgb.shape[1] / 224)[..., 1]
     low, high = _two_thresholds(green[usable])
 

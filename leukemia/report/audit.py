@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from leukemia.classes import Classes
 from leukemia.report.floors import Floor, by_feature
-from leukemia.report.intervals import shown
 
 FORMAT = 1  # of audit.json; raise it when a key changes its meaning
 
@@ -84,18 +83,19 @@ class Audit:
         wrong = sum(map(self.crosses, self.pairs))
         if not wrong:
             return []
-        return [f"{wrong} pairs of duplicates have two labels: one of each pair is wrong."]
+        return [f"{_pairs(wrong)} of duplicates with two labels, of which one is wrong."]
 
     def _shortcuts(self) -> list[str]:
         lines = []
         for name, floors in by_feature(self.floors).items():
-            clear = [floor for floor in floors if floor.above_chance]
-            if clear:
-                best = max(clear, key=lambda floor: floor.accuracy)
+            if any(floor.above_chance for floor in floors):
+                reached = ", ".join(f"{f.accuracy:.3f} (split={f.protocol})" for f in floors)
+                told = max(floors, key=lambda floor: floor.n)
                 lines.append(
-                    f"Shortcut: {name} alone reaches an accuracy of "
-                    f"{shown(best.accuracy, best.interval)} under split={best.protocol}, where "
-                    f"always naming the largest class has {best.chance:.3f}."
+                    f"Shortcut: {name} alone reaches an accuracy of {reached}, where always "
+                    f"naming the largest class has {told.chance:.3f}; it tells "
+                    f"{told.given_away} from the rest with a balanced accuracy of "
+                    f"{told.balanced:.3f} (split={told.protocol})."
                 )
         return lines
 
@@ -114,15 +114,15 @@ class Audit:
     def _copies(self) -> list[str]:
         kinds = [pair["kind"] for pair in self.pairs]
         return [
-            f"{kinds.count(kind)} pairs of {said}."
+            f"{_pairs(kinds.count(kind))} of {said}."
             for kind, said in (("identical", "identical files"), ("near", "near-duplicates"))
             if kind in kinds
         ]
 
     def _fit(self) -> list[str]:
-        lines = [f"{len(rows)} images: {what}." for what, rows in self.unfit.items() if rows]
+        lines = [f"{what.capitalize()}: {len(rows)}." for what, rows in self.unfit.items() if rows]
         if self.skipped:
-            lines.append(f"{len(self.skipped)} files cannot be read, and were left out.")
+            lines.append(f"Unreadable and left out: {len(self.skipped)}.")
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -179,6 +179,10 @@ class Audit:
                 "unfit": {what: [files[row] for row in rows] for what, rows in self.unfit.items()},
             },
         }
+
+
+def _pairs(n: int) -> str:
+    return f"{n} pair{'s' * (n != 1)}"
 
 
 def _counted(words: Sequence[str]) -> str:

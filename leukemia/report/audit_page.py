@@ -20,7 +20,7 @@ from leukemia.report.audit_figures import (
     montage,
 )
 from leukemia.report.figures import save
-from leukemia.report.floors import by_feature
+from leukemia.report.floors import Floor, by_feature
 from leukemia.report.intervals import shown
 from leukemia.report.page import image, page, photograph, table
 
@@ -75,15 +75,22 @@ def _floors(audit: Audit, folder: Path) -> Iterator[str]:
         "cell has a shape. An accuracy counts only by how far it lies above these; where they lie "
         "far above chance, the way the images were made tells the class.</p>"
     )
-    for caption, key in (
-        ("Accuracy with 95% interval, the strongest shortcut first", "accuracy"),
-        ("Cancer sensitivity with 95% interval", "cancer_recall"),
-    ):
-        interval = "interval" if key == "accuracy" else "cancer_recall_interval"
+    cells: dict[str, Callable[[Floor], str]] = {
+        "Accuracy with 95% interval, the strongest shortcut first": lambda floor: shown(
+            floor.accuracy, floor.interval
+        ),
+        "Cancer sensitivity with 95% interval": lambda floor: shown(
+            floor.cancer_recall, floor.cancer_recall_interval
+        ),
+        "The class told best from all others, with its balanced accuracy (chance: 0.5)": lambda f: (
+            f"{f.given_away} {f.balanced:.3f}"
+        ),
+    }
+    for caption, cell in cells.items():
         rows = []
         for name, floors in by_feature(audit.floors).items():
-            cells = {f.protocol: shown(getattr(f, key), getattr(f, interval)) for f in floors}
-            rows.append([name, *(cells.get(protocol, "") for protocol in protocols)])
+            said = {floor.protocol: cell(floor) for floor in floors}
+            rows.append([name, *(said.get(protocol, "") for protocol in protocols)])
         yield table(caption, header, rows)
     figure = floors_figure(audit)
     save(figure, folder / "figures" / "floors.png")
@@ -221,10 +228,10 @@ def _data(audit: Audit) -> Iterator[str]:
     yield "<h2>Data</h2>"
     counts = np.bincount(audit.labels, minlength=len(audit.classes)).tolist()
     yield table("Images", ["", *audit.classes.names], [["images", *map(str, counts)]])
-    yield f'<p class="small">Fingerprint {escape(audit.fingerprint)}.</p>'
     if audit.skipped:
         yield table("Files left out", ["file", "reason"], [list(row) for row in audit.skipped])
-    yield f"<pre>{escape(_plain(audit.settings))}</pre>"
+    settings = f"fingerprint={audit.fingerprint}\n{_plain(audit.settings)}"
+    yield f"<pre>{escape(settings)}</pre>"
 
 
 def _plain(settings: Mapping[str, Any], prefix: str = "") -> str:

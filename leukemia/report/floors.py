@@ -41,6 +41,9 @@ class Floor:
         cancer_recall_interval: its 95% interval.
         n: images tested.
         chance: accuracy of always naming the largest class.
+        given_away: the class that is told best from all others.
+        balanced: mean of its sensitivity and specificity against the others, in [0, 1]; 0.5 is
+            chance. A mark on one class alone shows here, whatever the accuracy.
     """
 
     features: str
@@ -51,6 +54,8 @@ class Floor:
     cancer_recall_interval: Interval
     n: int
     chance: float
+    given_away: str
+    balanced: float
 
     @property
     def above_chance(self) -> bool:
@@ -76,8 +81,7 @@ def measure_floors(
         penalty: the machine's C; nothing is tuned.
 
     Returns:
-        One floor for each protocol and kind of features: of each protocol the highest first, the
-        protocols as given.
+        One floor for each protocol and kind of features, in the order of `by_feature`.
     """
     floors: list[Floor] = []
     for name, protocol in protocols.items():
@@ -85,16 +89,25 @@ def measure_floors(
             _floor(feature, name, _predict(values, labels, protocol, penalty), labels, classes)
             for feature, values in cues.items()
         ]
-        floors += sorted(scored, key=lambda floor: -floor.accuracy)
-    return floors
+        floors += scored
+    return [floor for found in by_feature(floors).values() for floor in found]
 
 
 def by_feature(floors: Sequence[Floor]) -> dict[str, list[Floor]]:
-    """Return the floors of each kind of features, the kind that reaches most anywhere first."""
-    ranked = sorted(floors, key=lambda floor: -floor.accuracy)
+    """Return the floors of each kind of features, what gives a class away most surely first.
+
+    Judged under the protocol that tests most images; where two kinds give a class away alike, to
+    two digits, the one of higher accuracy comes first.
+    """
+    most = max((floor.n for floor in floors), default=0)
+    judged = next((floor.protocol for floor in floors if floor.n == most), "")
+    ranked = sorted(
+        (floor for floor in floors if floor.protocol == judged),
+        key=lambda floor: (-round(floor.balanced, 2), -floor.accuracy),
+    )
     return {
-        name: [floor for floor in floors if floor.features == name]
-        for name in dict.fromkeys(floor.features for floor in ranked)
+        one.features: [floor for floor in floors if floor.features == one.features]
+        for one in ranked
     }
 
 
@@ -119,6 +132,11 @@ def _floor(
     rows, predicted, groups = scored
     truth, benign = labels[rows], classes.benign_index
     right, cancer, found = predicted == truth, truth != benign, predicted != benign
+    told = {
+        name: ((predicted == k)[truth == k].mean() + (predicted != k)[truth != k].mean()) / 2
+        for k, name in enumerate(classes.names)
+    }
+    best = max(told, key=lambda name: told[name])
     return Floor(
         features=feature,
         protocol=protocol,
@@ -128,4 +146,6 @@ def _floor(
         cancer_recall_interval=proportion(found, cancer, groups),
         n=len(rows),
         chance=float(np.bincount(truth).max() / len(rows)),
+        given_away=best,
+        balanced=float(told[best]),
     )
