@@ -87,6 +87,11 @@ class RunDir:
         return self.path / "report.html"
 
     @property
+    def wandb_id(self) -> Path:
+        """The id of the W&B run, which a resumed run goes on with."""
+        return self.path / "wandb.id"
+
+    @property
     def skipped(self) -> Path:
         """Files left out under data.on_bad=skip."""
         return self.path / "skipped.csv"

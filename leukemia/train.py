@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from leukemia.model.fit import Row, Stage
     from leukemia.model.hardware import Hardware
     from leukemia.model.network import Network
-    from leukemia.tracking import Tracker
+    from leukemia.report.predictions import Predictions
+    from leukemia.tracking import Metrics, Trackers
 
 NOT_LEAKPROOF = (
     "Parts are disjoint in files and identical copies, not in patients: no patient ids exist."
@@ -72,11 +73,12 @@ class Training:
         from leukemia.build.model import build_loss, build_stages
         from leukemia.build.network import build_hardware, build_network
         from leukemia.data.split import write_split
-        from leukemia.tracking import make_tracker
+        from leukemia.tracking import check_loggers, make_trackers
 
         cfg = self.cfg
         hardware, stages = build_hardware(cfg), build_stages(cfg)
         build_loss(cfg)
+        check_loggers(cfg)
         data = build_data(cfg)
         data.prepare_data()
         data.setup("fit")
@@ -91,14 +93,10 @@ class Training:
                 f"or start a new run."
             )
         self._note(said, data)
-        tracker = make_tracker(cfg, self.run.path)
-        try:
+        with make_trackers(cfg, self.run) as trackers:
             for stage in stages:
-                self._run_stage(stage, data, network, hardware, tracker)
-            metrics = self._finish(data, network, hardware)
-            tracker.summary(metrics)
-        finally:
-            tracker.finish()
+                self._run_stage(stage, data, network, hardware, trackers)
+            trackers.conclude(*self._finish(data, network, hardware), data)
         self.run.finish()
 
     def _note(self, said: str, data: "Sources") -> None:
@@ -124,7 +122,7 @@ class Training:
         data: "Sources",
         network: "Network",
         hardware: "Hardware",
-        tracker: "Tracker",
+        trackers: "Trackers",
     ) -> None:
         import torch
 
@@ -140,7 +138,7 @@ class Training:
 
         def write(rows: "list[Row]") -> None:
             write_history(self.run.history, rows)
-            tracker.log(rows[-1])
+            trackers.log(rows)
 
         history = History(stage.name, [r for r in earlier if r["stage"] != stage.name], write)
         stage_data = build_stage_data(self.cfg, stage, data, network, hardware)
@@ -151,7 +149,7 @@ class Training:
 
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
-    ) -> dict[str, dict[str, Any]]:
+    ) -> "tuple[Metrics, dict[str, Predictions]]":
         from leukemia.build.model import build_classifier
         from leukemia.model.fit import predict, save_atomically
         from leukemia.report.history import read_history
@@ -203,7 +201,7 @@ class Training:
             },
             self.notes[2:],
         )
-        return metrics
+        return metrics, predictions
 
 
 if __name__ == "__main__":
