@@ -29,7 +29,7 @@ train: $(STAMP) ## Train ResNet18: on LEUKEMIA_DATA where set, else on painted s
 	fi
 
 test: $(STAMP) lint ## What CI runs: lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow

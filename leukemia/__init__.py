@@ -1,3 +1,27 @@
 """Leukemia: experiments on blood-smear images whose numbers can be trusted."""
 
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leukemia.predictor import Predictor
+
 __version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(run: "str | PathLike[str]", **trainer: object) -> "Predictor":
+    """Open a finished run to judge images with: ``leukemia.load(run).predict(images)``.
+
+    Args:
+        run: a folder that `leukemia.train` wrote and finished.
+        **trainer: settings of ``trainer`` that shall differ from the run's, such as
+            ``accelerator="cpu"``.
+
+    Raises:
+        leukemia.errors.UserError: it is no run directory, is not finished, was trained on
+            embeddings, or its weights do not fit.
+    """
+    from leukemia.predictor import open_predictor  # here, so that `import leukemia` is quick
+
+    return open_predictor(run, **trainer)

@@ -1,8 +1,14 @@
 """Files that are either whole or absent, whenever the process dies."""
 
+import io
 import os
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,3 +41,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_array(path: Path, array: "NDArray[np.generic]") -> None:
+    """Replace the file at `path` by an array in numpy's format, whole or not at all.
+
+    Args:
+        path: the file, with the suffix .npy.
+        array: of any shape.
+    """
+    import numpy as np  # here, so that help and printed configs do not wait for it
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())

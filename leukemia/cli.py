@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import hydra
@@ -26,8 +26,17 @@ def _run_dir(resume: str | None, model: str) -> str:
     return resume or f"runs/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{model}"
 
 
-def run_verb(task: Callable[[DictConfig], None], config_name: str) -> None:
-    """Run a verb under Hydra; a user's mistake ends it with one line and status 2."""
+def run_verb(
+    task: Callable[[DictConfig], None], config_name: str, paths: Collection[str] = ()
+) -> None:
+    """Run a verb under Hydra; a user's mistake ends it with one line and status 2.
+
+    Args:
+        task: is given the settings.
+        config_name: of the file of settings.
+        paths: settings that are paths, which may hold what Hydra's grammar does not allow.
+    """
+    sys.argv[1:] = [quoted(argument, paths) for argument in sys.argv[1:]]
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
@@ -41,6 +50,30 @@ def run_verb(task: Callable[[DictConfig], None], config_name: str) -> None:
         fail(str(error))
 
 
+def quoted(argument: str, paths: Collection[str]) -> str:
+    """Return a command line's argument with the value quoted for Hydra, if it is a path.
+
+    Blanks, brackets, commas and letters beyond ASCII are so part of the name. A list in brackets
+    stays one; its entries are quoted, unless quotes are among them already.
+    """
+    key, _, value = argument.partition("=")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if key not in paths or not value or is_quoted:
+        return argument
+    if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
+        if "'" in value or '"' in value:
+            return argument
+        entries = [entry.strip() for entry in value[1:-1].split(",") if entry.strip()]
+        return f"{key}=[{','.join(map(_quote, entries))}]"
+    return f"{key}={_quote(value)}"
+
+
+def _quote(text: str) -> str:
+    # Only backslashes before a quote, which the last ones are too, mean something to Hydra.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), text)
+    return f"'{escaped}'"
+
+
 def _reporting(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     # Hydra writes lines of its own about any exception of a job, but not about SystemExit.
     def reporting(cfg: DictConfig) -> None:
@@ -51,7 +84,8 @@ def _reporting(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], Non
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
             where = Path(output_dir())
-            fail(f"interrupted: go on with resume={where}", status=130)
+            resumable = (where / "config.yaml").is_file()
+            fail(f"interrupted: go on with resume={where}" if resumable else "interrupted", 130)
 
     return reporting
 
@@ -74,7 +108,8 @@ def overrides() -> list[str]:
 def drop_if_empty() -> None:
     """Remove the output directory that Hydra made, where the job wrote nothing into it."""
     folder = Path(output_dir())
-    if folder.is_dir() and not any(folder.iterdir()):
+    # A verb that makes no run has the working directory as its own: never remove that.
+    if folder.is_dir() and not folder.samefile(Path.cwd()) and not any(folder.iterdir()):
         folder.rmdir()
 
 

@@ -82,6 +82,16 @@ class RunDir:
         return self.path / "calibration.json"
 
     @property
+    def single_view_calibration(self) -> Path:
+        """The same without test-time views, where the run predicts with them."""
+        return self.path / "calibration_single_view.json"
+
+    @property
+    def thumbnails(self) -> Path:
+        """Grey thumbnails of the images of split.csv, row by row, to know them again."""
+        return self.path / "thumbnails.npy"
+
+    @property
     def report(self) -> Path:
         """The page for people."""
         return self.path / "report.html"
@@ -90,6 +100,11 @@ class RunDir:
     def wandb_id(self) -> Path:
         """The id of the W&B run, which a resumed run goes on with."""
         return self.path / "wandb.id"
+
+    @property
+    def card(self) -> Path:
+        """What the model is for, what it is not, and what was not shown."""
+        return self.path / "MODEL_CARD.md"
 
     @property
     def skipped(self) -> Path:

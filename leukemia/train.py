@@ -1,13 +1,14 @@
 """Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
-from leukemia.atomic import write_text
+from leukemia.atomic import write_array, write_text
 from leukemia.errors import UserError
 from leukemia.run import RunDir, environment, open_run, write_json
 
@@ -70,14 +71,18 @@ class Training:
         """Prepare, train every stage, predict, and write what a run leaves."""
         # Imported here, so that help and printed configs never wait for torch.
         from leukemia.build.data import build_data
+        from leukemia.build.describe import map_method
         from leukemia.build.model import build_loss, build_stages
         from leukemia.build.network import build_hardware, build_network
+        from leukemia.data.datamodule import SmearDataModule
+        from leukemia.data.overlap import thumbnails
         from leukemia.data.split import write_split
         from leukemia.tracking import check_loggers, make_trackers
 
         cfg = self.cfg
         hardware, stages = build_hardware(cfg), build_stages(cfg)
         build_loss(cfg)
+        map_method(cfg)
         check_loggers(cfg)
         data = build_data(cfg)
         data.prepare_data()
@@ -93,6 +98,10 @@ class Training:
                 f"or start a new run."
             )
         self._note(said, data)
+        if isinstance(data, SmearDataModule):
+            pixels = data.pixels()[0]
+            rows = sorted(row for part in data.parts.values() for row in part)
+            write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
         with make_trackers(cfg, self.run) as trackers:
             for stage in stages:
                 self._run_stage(stage, data, network, hardware, trackers)
@@ -150,8 +159,13 @@ class Training:
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
+        from leukemia.build.describe import describe_run, known_floors
         from leukemia.build.model import build_classifier
+        from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.fit import predict, save_atomically
+        from leukemia.report.calibration import fit_calibration
+        from leukemia.report.card import write_card
+        from leukemia.report.findings import Findings
         from leukemia.report.history import read_history
         from leukemia.report.html import write_report
         from leukemia.report.metrics import summarize
@@ -171,6 +185,13 @@ class Training:
             )
             predictions[part].write(self.run.predictions(part))
             metrics[part] = summarize(predictions[part], data.split.groups[rows])
+        calibration = fit_calibration(predictions["val"])
+        write_json(self.run.calibration, calibration.to_dict())
+        if module.tta and isinstance(data, SmearDataModule):
+            module.tta = False
+            scores = predict(module, data.loader("val"), hardware)
+            single = fit_calibration(replace(predictions["val"], probabilities=scores))
+            write_json(self.run.single_view_calibration, single.to_dict())
         save_atomically({"state_dict": network.state_dict()}, self.run.checkpoints / "best.ckpt")
         write_json(self.run.metrics, metrics)
         seen = environment(
@@ -179,9 +200,7 @@ class Training:
             seconds=time.monotonic() - self.began,
         )
         write_json(self.run.environment, seen)
-        floors = self.cfg.data.floors if self.cfg.split.name == "paper" else None
-        write_report(
-            self.run.report,
+        findings = Findings(
             title=f"{self.cfg.model.name} on {self.cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
@@ -189,14 +208,18 @@ class Training:
             config_yaml=OmegaConf.to_yaml(self.cfg, resolve=True),
             environment=seen,
             notes=self.notes,
-            floors=[{"name": name, "accuracy": value} for name, value in (floors or {}).items()],
+            floors=known_floors(self.cfg),
+            **describe_run(self.cfg, data, network, hardware, predictions, calibration),
         )
+        write_report(self.run.report, findings)
+        write_card(self.run.card, findings)
         print_summary(
             metrics,
             data.classes,
             {
                 "run": self.run.path,
                 "report": self.run.report,
+                "model card": self.run.card,
                 "predictions": self.run.predictions("val").parent,
             },
             self.notes[2:],

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import SMALL, run
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
@@ -23,4 +25,20 @@ def published(aria: Path) -> Path:
     folder = aria.parent / "published"
     if not folder.is_dir():
         pytest.skip(f"no folder 'published' beside LEUKEMIA_DATA ({aria})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all commands of the session keep painted smears and pixels."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run over both stages; no test changes it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    done = run("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "PAINTED SMEARS" in done.stdout
     return folder

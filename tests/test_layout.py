@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-VERBS = {"train"}
+VERBS = {"train", "evaluate", "predict", "explain"}
 KNOW_HYDRA = VERBS | {"build", "run", "cli", "tracking"}
 
 

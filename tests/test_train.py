@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,38 +17,9 @@ import torch
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
-from tests.commands import command, environment, run
+from tests.commands import SMALL, command, environment, run
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
-SMALL = [
-    "data=synthetic",
-    "data.per_class=20",
-    "crop.size=64",
-    "model.backbone.weights=null",
-    "head=linear",
-    "stages=[head,finetune]",
-    "stage.head.epochs=8",
-    "stage.head.batch_size=8",
-    "stage.finetune.epochs=4",
-    "stage.finetune.batch_size=8",
-    "trainer.progress=false",
-    "trainer.threads=1",
-]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run over both stages."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    done = run("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    assert "PAINTED SMEARS" in done.stdout
-    return folder
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -67,6 +40,7 @@ def test_a_run_leaves_every_file_of_the_contract(finished: Path):
         "predictions/test.csv",
         "metrics.json",
         "report.html",
+        "MODEL_CARD.md",
         "DONE",
     }
     for name in ("best", "last"):
@@ -80,6 +54,25 @@ def test_a_run_leaves_every_file_of_the_contract(finished: Path):
     assert [row["stage"] for row in history] == ["head"] * 8 + ["finetune"] * 4
     assert [row["epoch"] for row in history] == [*map(str, range(8)), *map(str, range(4))]
     assert json.loads((finished / "environment.json").read_text())["seed"] == 0
+
+
+def test_the_report_shows_what_the_run_knows(finished: Path):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    assert {"Data", "Embeddings", "Operating point", "Decision curve", "Referral"} <= set(headings)
+    metrics = json.loads((finished / "metrics.json").read_text())
+    mistakes = {
+        part: found["n"] - sum(found["confusion"][i][i] for i in range(4))
+        for part, found in metrics.items()
+    }
+    for part, n in mistakes.items():
+        assert f"{part}: {n} of {n} mistakes" in page
+    assert page.count('class="views"') == sum(mistakes.values()) > 0
+    card = (finished / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "PAINTED smears" in card
+    sizes = Counter(row["part"] for row in rows(finished / "split.csv"))
+    for part, n in sizes.items():
+        assert re.search(rf"^\| {part} \|.* {n} \|$", card, re.M)
 
 
 def test_figures_agree_with_scikit_learn_on_the_predictions_file(finished: Path):
@@ -257,6 +250,7 @@ MISTAKES = {
     "precision": ([*SMALL, "trainer.precision=8"], "trainer.precision"),
     "paper split of other files": ([*SMALL, "split=paper"], "split=stratified"),
     "resume nothing": (["resume=nowhere"], "nowhere"),
+    "unknown map": ([*SMALL, "report.map=pca"], "report.map"),
     "embeddings without file": (["data=embeddings"], "data.file"),
     "baseline head": (["data=synthetic", "model=baseline", "stages=[head]"], "stages=[finetune]"),
 }

@@ -1,5 +1,6 @@
 """A finished run, opened to be used: its settings, its weights, its preprocessing."""
 
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from leukemia.data.cache import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network, class_probabilities
+from leukemia.report.calibration import Calibration, fit_calibration
+from leukemia.report.predictions import read_predictions
 from leukemia.run import RunDir, open_run
 
 
@@ -28,12 +31,14 @@ class FinishedRun:
         cfg: its settings.
         network: its network with the best weights, in eval mode.
         hardware: where and in which precision to compute here.
+        single_view: whether the run predicted with test-time views, and here it does not.
     """
 
     run: RunDir
     cfg: DictConfig
     network: Network
     hardware: Hardware
+    single_view: bool = False
 
     @property
     def classes(self) -> Classes:
@@ -73,6 +78,23 @@ class FinishedRun:
         scores: npt.NDArray[np.float64] = found.cpu().numpy()
         return scores
 
+    def calibration(self, sensitivity: float | None = None) -> Calibration:
+        """Return the calibration stored with the run, or one for another sensitivity.
+
+        Args:
+            sensitivity: wanted on validation, in (0, 1]; ``None`` takes what is stored.
+        """
+        run = self.run
+        path = run.single_view_calibration if self.single_view else run.calibration
+        if path.is_file():
+            stored = Calibration.from_dict(json.loads(path.read_text()), str(path))
+            if sensitivity in (None, stored.sensitivity):
+                return stored
+        validation = read_predictions(self.run.predictions("val"), self.classes)
+        if sensitivity is None:
+            return fit_calibration(validation)
+        return fit_calibration(validation, sensitivity)
+
 
 def open_finished(path: Path, **trainer: object) -> FinishedRun:
     """Open the directory of a finished run.
@@ -90,6 +112,7 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
             f"The run '{path}' is not finished: go on with `python -m leukemia.train "
             f"resume={path}` first."
         )
+    views = cfg.trainer.tta
     cfg.trainer = OmegaConf.merge(cfg.trainer, trainer)
     if "backbone" in cfg.model:
         cfg.model.backbone.weights = None  # its own come below
@@ -107,7 +130,7 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
     network.to(torch.device(hardware.accelerator)).eval()
     if cfg.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
-    return FinishedRun(run, cfg, network, hardware)
+    return FinishedRun(run, cfg, network, hardware, bool(views and not cfg.trainer.tta))
 
 
 def _embed_dim(cfg: DictConfig, state: dict[str, torch.Tensor]) -> int | None:

@@ -54,6 +54,7 @@ def build_loss(cfg: DictConfig) -> DualLoss:
         cfg.loss.lambda_nll,
         cfg.loss.lambda_bce,
         benign_index=build_classes(cfg).benign_index,
+        cancer_weight=cfg.loss.cancer_weight,
         class_weights=None if weights is None else list(weights),
         label_smoothing=cfg.loss.label_smoothing,
         n_classes=len(cfg.data.classes.names),

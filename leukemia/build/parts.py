@@ -11,8 +11,11 @@ from leukemia.build.finished import FinishedRun
 from leukemia.build.model import build_classifier
 from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule
+from leukemia.data.files import name_some
 from leukemia.data.manifest import Manifest, build_manifest
-from leukemia.data.split import Split, read_split
+from leukemia.data.overlap import shared_images, thumbnails
+from leukemia.data.parts import Split, read_split, read_table
+from leukemia.errors import UserError
 from leukemia.model.fit import predict
 
 
@@ -40,15 +43,50 @@ def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Ma
     """Return another folder with the same classes, all of it in the part ``test``.
 
     Raises:
-        UserError: the folder does not have the run's classes, or holds unreadable images.
+        UserError: the folder does not have the run's classes, holds unreadable images, or some
+            that the run was trained or selected on.
     """
     preprocess, folder, data = finished.preprocess, cache_dir(finished.cfg), finished.cfg.data
     manifest = build_manifest(
         root, finished.classes, on_bad=data.on_bad, cache_dir=folder, workers=data.workers
     )
     pixels = open_pixels(root, manifest, preprocess, folder, workers=data.workers)
+    refuse_known(finished, manifest, pixels)
     parts = {"test": np.arange(len(manifest))}
     return ArrayDataModule(pixels, manifest.labels, parts), manifest
+
+
+def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[np.uint8]) -> None:
+    """Refuse images that the run was trained or selected on, also changed copies of them.
+
+    Args:
+        finished: the run.
+        manifest: the N images.
+        pixels: the same, preprocessed, (N, size, size, 3).
+
+    Raises:
+        UserError: some are known to the run; they are named with their twins.
+    """
+    run = finished.run
+    table = read_table(run.split)
+    kept = [i for i, row in enumerate(table) if row["part"] in ("train", "val")]
+    seen = [table[i] for i in kept]
+    by_content = {row["sha256"]: row for row in seen}
+    near = dict(shared_images(thumbnails(pixels), np.load(run.thumbnails)[kept]))
+    twins = [
+        by_content.get(sha256) or (seen[near[i]] if i in near else None)
+        for i, sha256 in enumerate(manifest.sha256)
+    ]
+    known = [
+        f"'{file}' is '{twin['file']}' ({twin['part']})"
+        for file, twin in zip(manifest.files, twins, strict=True)
+        if twin
+    ]
+    if known:
+        raise UserError(
+            f"{len(known)} of {len(manifest)} images are known to '{run.path}' from its training: "
+            f"{name_some(known)}. Take them out: their figures would flatter."
+        )
 
 
 def probabilities(

@@ -7,11 +7,9 @@ import platform
 import shutil
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -21,6 +19,7 @@ from leukemia.data.crop import to_square
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.mask import MaskSpec, apply_mask
+from leukemia.data.pool import in_threads
 from leukemia.errors import UserError
 
 FORMAT = 2  # raise it when the same settings come to mean other pixels
@@ -50,7 +49,11 @@ class Preprocess:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pixels (size, size, 3) of an image (H, W, 3)."""
-        return apply_mask(to_square(rgb, self.crop, self.mask, self.size), self.mask)
+        return apply_mask(self.square(rgb), self.mask)
+
+    def square(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the pixels (size, size, 3) of an image (H, W, 3), not yet masked."""
+        return to_square(rgb, self.crop, self.mask, self.size)
 
     @property
     def key(self) -> str:
@@ -159,19 +162,11 @@ def _write_pixels(
                 file.seek(start + row * pixels.nbytes)
                 file.write(pixels.tobytes())
 
-        # OpenCV and Pillow leave Python's lock while they work; OpenCV's own threads would
-        # fight with these.
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-                done = pool.map(fill, range(len(manifest)))
-                for _ in tqdm(
-                    done, "caching pixels", len(manifest), leave=False, disable=None, unit="image"
-                ):
-                    pass
-        finally:
-            cv2.setNumThreads(threads)
+        done = in_threads(fill, range(len(manifest)), workers=workers)
+        for _ in tqdm(
+            done, "caching pixels", len(manifest), leave=False, disable=None, unit="image"
+        ):
+            pass
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,12 +1,10 @@
 """Images of any size become square."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.mask import MaskSpec, stain_mask
+from leukemia.data.mask import MaskSpec, stain_finder, stain_mask
 from leukemia.errors import UserError
 
 MODES = ("square", "squash")
@@ -35,7 +33,7 @@ def to_square(
     if rgb.shape[:2] == (size, size):
         return rgb
     if mode == "square" and rgb.shape[0] != rgb.shape[1]:
-        rgb = _window(rgb, replace(spec, order="published") if spec.order == "none" else spec)
+        rgb = _window(rgb, stain_finder(spec))
     # In two steps: where one side shrinks and the other grows, a single call would not average.
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)

@@ -125,7 +125,7 @@ def read_split(path: Path, manifest: Manifest, classes: Classes) -> Split:
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     group_of: dict[int, int] = {}
     wrong = []
-    for line in _read_table(path):
+    for line in read_table(path):
         file, sha256, label, group, part = (line[column] for column in _COLUMNS)
         row = row_of.get(file)
         if row is None:
@@ -152,7 +152,12 @@ def read_split(path: Path, manifest: Manifest, classes: Classes) -> Split:
     )
 
 
-def _read_table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a `split.csv` as text.
+
+    Raises:
+        UserError: no such table.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")

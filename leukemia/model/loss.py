@@ -36,8 +36,10 @@ class DualLoss(nn.Module):
         lambda_nll: weight of the NLL, 0 or above.
         lambda_bce: weight of the BCE, 0 or above; not both 0.
         benign_index: label of the one class that is not cancer.
-        class_weights: one weight a class, above 0, for the NLL as in torch's ``cross_entropy``:
-            a mean weighted by the labels' weights.
+        cancer_weight: what an image of cancer weighs beside a benign one, above 0: above 1, a
+            missed cancer costs more than a false alarm.
+        class_weights: one weight a class besides, above 0. Both terms are means weighted by the
+            labels' weights, as in torch's ``cross_entropy``.
         label_smoothing: in [0, 1), for the NLL as in torch's ``cross_entropy``.
         n_classes: number of classes C.
 
@@ -55,6 +57,7 @@ class DualLoss(nn.Module):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         *,
+        cancer_weight: float = 1.0,
         n_classes: int = 4,
     ) -> None:
         """Check and store the settings."""
@@ -70,7 +73,12 @@ class DualLoss(nn.Module):
             raise ValueError(f"Expected benign_index below {n_classes}, but got {benign_index}.")
         self.lambda_nll, self.lambda_bce = lambda_nll, lambda_bce
         self.benign_index, self.label_smoothing = benign_index, label_smoothing
+        check_number("loss.cancer_weight", cancer_weight, "above 0", lambda x: x > 0)
         weights = None if class_weights is None else _checked_weights(class_weights, n_classes)
+        if cancer_weight != 1:
+            weights = torch.ones(n_classes, dtype=torch.float64) if weights is None else weights
+            weights = weights * cancer_weight
+            weights[benign_index] /= cancer_weight
         # A setting, not a thing learnt: it comes from the config and not from a checkpoint.
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -82,7 +90,13 @@ class DualLoss(nn.Module):
         benign = self.benign_index
         cancer = torch.cat((logits[:, :benign], logits[:, benign + 1 :]), dim=1)
         log_odds = cancer.logsumexp(dim=1) - logits[:, benign]
-        bce = F.binary_cross_entropy_with_logits(log_odds, (labels != benign).to(logits.dtype))
+        is_cancer = (labels != benign).to(logits.dtype)
+        if weights is None:
+            bce = F.binary_cross_entropy_with_logits(log_odds, is_cancer)
+        else:
+            each = weights[labels]
+            summed = F.binary_cross_entropy_with_logits(log_odds, is_cancer, each, reduction="sum")
+            bce = summed / each.sum()
         return DualTerms(self.lambda_nll * nll + self.lambda_bce * bce, nll, bce)
 
 

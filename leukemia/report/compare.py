@@ -116,6 +116,10 @@ def _aligned(name: str, run: Predictions, reference: str, base: Predictions) -> 
             f"Expected run '{name}' to have the classes of '{reference}', {base.classes}, "
             f"but it has {run.classes}."
         )
+    for who, table in ((reference, base), (name, run)):
+        if len(set(table.files)) < len(table.files):
+            twice = next(file for file in table.files if table.files.count(file) > 1)
+            raise UserError(f"Expected each file of run '{who}' once, but '{twice}' is repeated.")
     for ours, theirs, one, other in (
         (run.files, base.files, name, reference),
         (base.files, run.files, reference, name),
@@ -128,10 +132,6 @@ def _aligned(name: str, run: Predictions, reference: str, base: Predictions) -> 
                 "evaluate both on the same folder."
             )
     place = {file: i for i, file in enumerate(run.files)}
-    for who, table in ((name, run), (reference, base)):
-        if len(set(table.files)) < len(table.files):
-            twice = next(file for file in table.files if table.files.count(file) > 1)
-            raise UserError(f"Expected each file of run '{who}' once, but '{twice}' is repeated.")
     order = np.array([place[file] for file in base.files])
     labels = run.labels[order]
     differ = np.flatnonzero(labels != base.labels)

@@ -15,6 +15,7 @@ from leukemia.report.compare import FIGURES
 from leukemia.report.curves import SERIES, reliability
 from leukemia.report.figures import BLUE, GREY, ORANGE, STYLE
 from leukemia.report.metrics import point_scores
+from leukemia.report.operating import at_most
 from leukemia.report.predictions import Predictions
 from leukemia.report.referral import SHARES, risk_coverage
 
@@ -71,7 +72,8 @@ def risk_coverage_curves(
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for (name, part), (colour, line, marker) in zip(parts.items(), cycle(SERIES), strict=False):
         curve, n = risk_coverage(part, threshold), len(part.files)
-        referred = np.arange(n)[: int(np.floor(SHARES[-1] * n)) + 1]
+        marked = [at_most(share, n) for share in SHARES]
+        referred = np.arange(marked[-1] + 1)
         for axes, values in zip(panels, (curve.accuracy, curve.sensitivity), strict=True):
             axes.plot(
                 referred / n,
@@ -79,7 +81,7 @@ def risk_coverage_curves(
                 line,
                 color=colour,
                 marker=marker,
-                markevery=[int(share * n) for share in SHARES],
+                markevery=marked,
                 ms=5,
                 label=f"{name} (n = {n})",
             )

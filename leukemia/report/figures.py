@@ -19,6 +19,7 @@ from leukemia.classes import Classes
 from leukemia.report.intervals import shown
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
+CLASS_COLOURS = (BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", ORANGE, "#000000")
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,

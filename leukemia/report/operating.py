@@ -200,9 +200,20 @@ def review_confidence(probabilities: Floats, share: float) -> float:
     """
     if not 0 <= share < 1:
         raise UserError(f"Expected the share to review to be in [0, 1), but got {share}.")
-    top = np.sort(probabilities.max(axis=1))
-    n = len(top)
-    return float(top[np.flatnonzero(np.arange(n) / n <= share)[-1]])
+    # A row may sum to just above 1 by rounding.
+    top = np.minimum(np.sort(probabilities.max(axis=1)), 1)
+    return float(top[at_most(share, len(top))])
+
+
+def at_most(share: float, n: int) -> int:
+    """How many of `n` images are not more than a share of them, below `n`.
+
+    Args:
+        share: in [0, 1).
+        n: number of images, at least 1.
+    """
+    # By comparing shares: `share * n` may round to below the whole number that it is.
+    return int(np.flatnonzero(np.arange(n) / n <= share)[-1])
 
 
 def uncertain(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukemia.report.intervals import ratio
+from leukemia.report.operating import at_most
 from leukemia.report.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,7 @@ class RiskCoverage(NamedTuple):
     def area(self) -> float:
         """Area under the risk-coverage curve: the mean of 1 - accuracy over k, in [0, 1].
 
-        0 is perfect. Source: Y. Geifman, R. El-Yaniv (2017), arXiv:1705.08500.
+        0 is perfect. Source: Y. Geifman, G. Uziel, R. El-Yaniv (2018), arXiv:1805.08206.
         """
         return float((1 - self.accuracy).mean())
 
@@ -81,8 +82,7 @@ def referral(predictions: Predictions, threshold: float | None = None) -> list[d
     curve, n = risk_coverage(predictions, threshold), len(predictions.files)
     rows = []
     for share in SHARES:
-        # By counts, because 0.15 * n could round to just below a whole number.
-        kept = n - int(np.flatnonzero(np.arange(n) / n <= share)[-1])
+        kept = n - at_most(share, n)
         sensitivity = float(curve.sensitivity[kept - 1])
         rows.append(
             {

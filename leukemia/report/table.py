@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leukemia.classes import Classes
+from leukemia.report.calibration import Calibration
 from leukemia.report.intervals import shown
 
 _SCALARS = {
@@ -32,8 +33,7 @@ def print_summary(
         paths: what was written, by what it is.
         notes: what a reader must know to judge the figures, one sentence each.
     """
-    # No markup: a file name may hold brackets.
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = _console()
     summary = Table(box=box.SIMPLE_HEAD)
     summary.add_column("95% interval in brackets", overflow="fold")
     for name, part in metrics.items():
@@ -57,3 +57,49 @@ def print_summary(
         console.print(f"  {what:{width}}  {path}", soft_wrap=True)
     for note in notes:
         console.print(f"  Note: {note}")
+
+
+def print_operating(operating: Mapping[str, Mapping[str, Any]], calibration: Calibration) -> None:
+    """Print what calling cancer from each threshold on does, on stdout.
+
+    Args:
+        operating: figures by name of threshold, as `judge` returns them.
+        calibration: where the thresholds come from.
+    """
+    names = {
+        "threshold": f"chosen on {calibration.part} for sensitivity {calibration.sensitivity:g}",
+        "half": "fixed",
+    }
+    print_rows(
+        ["threshold on P(cancer)", "", "sensitivity", "specificity", "missed cancers"],
+        [
+            [
+                f"{point['threshold']:.4g}",
+                names[name],
+                *(
+                    shown(point[key], point["interval"][key])
+                    for key in ("sensitivity", "specificity")
+                ),
+                str(len(point["false_negatives"])),
+            ]
+            for name, point in operating.items()
+        ],
+    )
+    for missed in operating["threshold"]["false_negatives"]:
+        line = f"  missed: {missed['file']}, P(cancer) = {missed['p_cancer']:.4g}"
+        _console().print(line, soft_wrap=True)
+
+
+def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of plain text on stdout."""
+    grid = Table(box=box.SIMPLE_HEAD)
+    for name in header:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    _console().print(grid)
+
+
+def _console() -> Console:
+    # No markup: a file name may hold brackets.
+    return Console(markup=False, highlight=False, emoji=False)

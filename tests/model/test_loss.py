@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
@@ -85,17 +84,27 @@ def test_gradients_are_those_of_finite_differences(batch):
     assert torch.autograd.gradcheck(lambda x: loss(x, labels).loss, logits.requires_grad_())
 
 
-def test_class_weights_weigh_the_nll_as_torch_does(batch):
+def test_class_weights_weigh_both_terms_by_the_label(batch):
     logits, labels = batch
-    weights = np.array([1.0, 2.0, 0.5, 4.0])
-    plain, weighted = (
-        DualLoss(class_weights=w)(logits, labels) for w in (None, [1.0, 2.0, 0.5, 4.0])
-    )
-    expected = log_loss(
-        labels.numpy(), logits.softmax(1).numpy(), sample_weight=weights[labels.numpy()]
-    )
-    assert weighted.nll.item() == pytest.approx(expected, rel=1e-12)
-    assert weighted.bce.item() == plain.bce.item()
+    weights = [1.0, 2.0, 0.5, 4.0]
+    terms = DualLoss(class_weights=weights)(logits, labels)
+    each = torch.tensor(weights, dtype=torch.float64)[labels]
+    p = logits.double().softmax(1)
+    nll = -p[torch.arange(len(p)), labels].log()
+    bce = -torch.where(labels == 0, p[:, 0], 1 - p[:, 0]).log()
+    assert terms.nll.item() == pytest.approx(((each * nll).sum() / each.sum()).item(), rel=1e-5)
+    assert terms.bce.item() == pytest.approx(((each * bce).sum() / each.sum()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("benign", [0, 2])
+def test_a_cancer_weight_is_a_weight_of_every_class_but_the_benign(batch, benign):
+    logits, labels = batch
+    weights = [3.0] * 4
+    weights[benign] = 1.0
+    ours = DualLoss(benign_index=benign, cancer_weight=3.0)(logits, labels)
+    theirs = DualLoss(benign_index=benign, class_weights=weights)(logits, labels)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.item() == pytest.approx(other.item(), rel=1e-6)
 
 
 def test_label_smoothing_is_torchs_in_the_nll_alone(batch):
@@ -126,6 +135,8 @@ def test_a_checkpoint_holds_no_setting_of_the_loss():
         ("class_weights", {"class_weights": [1, 2, 3, "x"]}),
         ("class_weights", {"class_weights": "1234"}),
         ("class_weights", {"class_weights": 2.0}),
+        ("cancer_weight", {"cancer_weight": 0}),
+        ("cancer_weight", {"cancer_weight": "much"}),
         ("label_smoothing", {"label_smoothing": 1.0}),
     ],
 )

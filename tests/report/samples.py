@@ -3,7 +3,13 @@
 import numpy as np
 
 from leukemia.classes import Classes
+from leukemia.report.calibration import fit_calibration
+from leukemia.report.embedding_map import EmbeddingMap
+from leukemia.report.findings import DataFacts, Findings
+from leukemia.report.judge import judge
+from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
+from leukemia.report.sections.mistakes import worst_mistakes
 
 ABC = Classes(("A", "B", "C"), benign="A")
 
@@ -38,3 +44,101 @@ def toy():
         ),
         classes=ABC,
     )
+
+
+def by_p_cancer(cancer, benign):
+    """Two classes, A benign, with these P(cancer); the files are named in order c0, c1, .. b0."""
+    scores = np.array([*cancer, *benign])
+    return Predictions(
+        files=tuple([f"c{i}" for i in range(len(cancer))] + [f"b{i}" for i in range(len(benign))]),
+        labels=np.repeat([1, 0], [len(cancer), len(benign)]),
+        probabilities=np.stack([1 - scores, scores], axis=1),
+        classes=Classes(("A", "B"), benign="A"),
+    )
+
+
+CONFIG = """\
+seed: 7
+model:
+  name: resnet18
+  head:
+    name: linear
+  backbone:
+    weights: imagenet.pth
+data:
+  name: aria
+crop:
+  mode: square
+  size: 224
+mask:
+  order: published
+stage:
+  head:
+    monitor: nll
+trainer:
+  tta: true
+"""
+
+FACTS = DataFacts(
+    source="aria",
+    fingerprint="f" * 64,
+    counts={
+        part: dict.fromkeys(Classes().names, n)
+        for part, n in {"train": 300, "val": 20, "test": 30}.items()
+    },
+    split="paper",
+    disjoint="files and identical copies",
+)
+
+
+def findings(parts, **changes):
+    """What a run would know of some predictions, with every section of one's own choice."""
+    values = {
+        "title": "resnet18 on aria",
+        "metrics": {name: summarize(part, n_boot=20) for name, part in parts.items()},
+        "predictions": parts,
+        "history": [{"stage": "head", "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}] * 3,
+        "config_yaml": CONFIG,
+        "environment": {"python": "3.11", "packages": {"torch": "2.15"}},
+        "notes": ["Validation was drawn at random."],
+        "floors": [
+            {"name": "colour-histogram SVM", "accuracy": 0.935},
+            {"name": "mean colour", "accuracy": 0.895},
+        ],
+    }
+    return Findings(**{**values, **changes})
+
+
+def noise(seed, side=224):
+    """A picture that compresses worst."""
+    return np.random.default_rng(seed).integers(256, size=(side, side, 3), dtype=np.uint8)
+
+
+def pictures(parts, views=("image", "as the network sees it")):
+    """Noise for the worst mistakes of every part."""
+    return {
+        name: {row: {view: noise(row) for view in views} for row in worst_mistakes(part)}
+        for name, part in parts.items()
+    }
+
+
+def scattered(parts, dimensions=512, total=None):
+    """A map with every image at a random place."""
+    labels = np.concatenate([part.labels for part in parts.values()])
+    return EmbeddingMap(
+        points=np.random.default_rng(0).normal(size=(len(labels), 2)),
+        labels=labels,
+        predicted=np.concatenate([part.predicted for part in parts.values()]),
+        parts=tuple(name for name, part in parts.items() for _ in part.files),
+        classes=next(iter(parts.values())).classes,
+        method="t-SNE",
+        dimensions=dimensions,
+        total=total or len(labels),
+    )
+
+
+def judgement(parts):
+    """A calibration fitted on the first part, and what it does to all."""
+    calibration = fit_calibration(next(iter(parts.values())))
+    judged = {name: judge(part, calibration, n_boot=20) for name, part in parts.items()}
+    return {"calibration": calibration, "judged": judged}

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
-from leukemia.report.html import write_report
+from leukemia.report.html import LIMIT, write_report
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
-from tests.report.samples import random_predictions
+from tests.report.samples import FACTS, findings, pictures, random_predictions, scattered
 
 VOID = {"meta", "img", "br"}
 
@@ -41,21 +42,8 @@ class Page(HTMLParser):
 
 
 def report(tmp_path, parts, **changes):
-    arguments = {
-        "title": "resnet18 on aria",
-        "metrics": {name: summarize(part, n_boot=20) for name, part in parts.items()},
-        "predictions": parts,
-        "history": [{"stage": "head", "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}] * 3,
-        "config_yaml": "model:\n  name: resnet18\n",
-        "environment": {"python": "3.11", "packages": {"torch": "2.15"}},
-        "notes": ["Validation was drawn at random."],
-        "floors": [
-            {"name": "colour-histogram SVM", "accuracy": 0.935},
-            {"name": "mean colour", "accuracy": 0.895},
-        ],
-    }
     path = tmp_path / "report.html"
-    write_report(path, **{**arguments, **changes})
+    write_report(path, findings(parts, **changes))
     return path.read_text(encoding="utf-8")
 
 
@@ -66,30 +54,40 @@ def parts():
 
 @pytest.fixture(scope="module")
 def source(parts, tmp_path_factory):
-    return report(tmp_path_factory.mktemp("report"), parts)
+    return report(
+        tmp_path_factory.mktemp("report"),
+        parts,
+        data=FACTS,
+        embedding=scattered(parts),
+        pictures=pictures({"test": parts["test"]}),
+    )
 
 
 def test_the_page_refers_to_nothing_outside_itself(source):
     page = Page(source)
     assert page.open == []
-    markup = re.sub(r'src="data:image/png;base64,[^"]+"', "", source)
+    markup = re.sub(r'src="data:image/(png|jpeg);base64,[^"]+"', "", source)
     assert "http:" not in markup
     assert "https:" not in markup
     assert "url(" not in markup
     assert "@import" not in markup
     assert not {"script", "link", "iframe", "object", "a"} & {tag for tag, _ in page.tags}
-    assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in page.all("img"))
+    assert all(re.match("data:image/(png|jpeg);base64,", attrs["src"]) for attrs in page.all("img"))
 
 
-def test_every_picture_has_a_text_instead_and_is_sharp_at_its_size(source):
+def test_every_picture_has_a_text_instead_and_is_sharp_at_its_size(source, parts):
     images = Page(source).all("img")
-    assert len(images) == 7  # bars and confusion of two parts, curves, ROC, reliability
-    assert len({attrs["alt"] for attrs in images}) == 7
+    # Bars and confusion of two parts, curves, ROC, reliability, map; two views a mistake.
+    assert len(images) == 8 + 2 * min(
+        24, int((parts["test"].labels != parts["test"].predicted).sum())
+    )
+    assert len({attrs["alt"] for attrs in images}) == len(images)
     for attrs in images:
         assert len(attrs["alt"]) > 20
-        data = base64.b64decode(attrs["src"].partition(",")[2])
-        drawn = Image.open(io.BytesIO(data))
-        assert drawn.width == pytest.approx(2 * int(attrs["width"]), abs=2)
+        kind, _, data = attrs["src"].partition(",")
+        drawn = Image.open(io.BytesIO(base64.b64decode(data)))
+        scale = 2 if "png" in kind else 1
+        assert drawn.width == pytest.approx(scale * int(attrs["width"]), abs=2)
 
 
 def test_the_confusion_counts_can_be_read_without_the_picture(source, parts):
@@ -105,6 +103,7 @@ def test_the_page_says_what_a_reader_must_know(source, parts):
     assert "val (n = 80)" in text
     assert "test (n = 120)" in text
     assert "model:\n  name: resnet18\n" in text
+    assert "f" * 64 in text
     assert "packages.torch" in text
     m = summarize(parts["test"], n_boot=20)
     low, high = m["interval"]["cancer_recall"]
@@ -153,6 +152,9 @@ def test_text_cannot_become_markup(tmp_path):
         environment={evil: {"deep": evil}},
         notes=[evil],
         floors=[{"name": evil, "accuracy": 0.5}],
+        data=replace(FACTS, source=evil, split=evil, disjoint=evil, counts={evil: {evil: 1}}),
+        embedding=scattered({evil: part}),
+        pictures=pictures({f"test{evil}": part}, views=(evil,)),
     )
     page = Page(source)
     assert not {"script", "b"} & {tag for tag, _ in page.tags}
@@ -164,11 +166,13 @@ def test_text_cannot_become_markup(tmp_path):
 
 def test_nothing_known_leaves_its_place_out(tmp_path, parts):
     source = report(
-        tmp_path, {"val": parts["val"]}, history=[], floors=None, notes=[], environment={}
+        tmp_path, {"val": parts["val"]}, history=[], floors=[], notes=[], environment={}
     )
     text = Page(source).text
     assert "simple features" not in text
-    assert "Training" not in text
+    assert not {"Training", "Data", "Embeddings", "Pictures of the worst mistakes"} & set(
+        re.findall("<h2>(.*?)</h2>", source)
+    )
     assert len(Page(source).all("img")) == 4
 
 
@@ -186,3 +190,18 @@ def test_the_page_stays_small_with_thousands_of_mistakes(tmp_path):
     assert len(source.encode()) < 2_000_000
     missed = int(((parts["val"].labels != 0) & (parts["val"].predicted == 0)).sum())
     assert f"and {missed - 200} more" in Page(source).text
+
+
+def test_the_page_stays_below_its_limit_whatever_its_pictures_and_settings(tmp_path):
+    parts = {"test": random_predictions(400, -9.0)}
+    assert (parts["test"].labels != parts["test"].predicted).sum() == 400
+    source = report(
+        tmp_path,
+        parts,
+        pictures=pictures(parts, views=("image", "Grad-CAM", "Eigen-CAM")),
+        config_yaml="# " + "x" * 3_500_000,
+    )
+    assert len(source.encode()) < LIMIT == 5_000_000
+    shown = source.count('class="views"')
+    assert 0 < shown < 24
+    assert f"test: {shown} of 400 mistakes" in Page(source).text

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from leukemia.report.intervals import bootstrap_weights, percentile, shown, wilson
+from leukemia.report.intervals import (
+    bootstrap_weights,
+    members,
+    percentile,
+    proportion,
+    ratio,
+    shown,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,48 @@ def test_shown():
     assert shown(0.97849, [0.9, 1.0]) == "0.978 [0.900, 1.000]"
     assert shown(0.5) == "0.500"
     assert shown(None, [0, 1]) == "n/a"
+
+
+def flags(text):
+    return np.array([c == "1" for c in text])
+
+
+def test_a_proportion_counts_trials_only():
+    assert proportion(flags("1101"), flags("1110")) == wilson(2, 3)
+    assert proportion(flags("1"), flags("1")) == wilson(1, 1)
+    assert proportion(flags("11"), flags("00")) is None
+
+
+def test_a_proportion_of_groups_is_that_of_resampled_groups():
+    success, trial, groups = (
+        flags("11010010"),
+        flags("11111101"),
+        np.array([5, 5, 5, 2, 2, 9, 9, 9]),
+    )
+    shares = []
+    for row in bootstrap_weights(3, 50, seed=1):
+        weight = np.repeat(row[[1, 0, 2]], [3, 2, 3])  # 5, 2 and 9 in order of size
+        if (weight * trial).sum():
+            shares.append((weight * trial * success).sum() / (weight * trial).sum())
+    found = proportion(success, trial, groups, n_boot=50, seed=1)
+    assert found == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+def test_a_proportion_of_0_or_1_has_its_groups_as_trials():
+    groups = np.array([0, 0, 1, 1, 2])
+    assert proportion(flags("11111"), flags("11110"), groups) == wilson(2, 2)
+    assert proportion(flags("00001"), flags("11110"), groups) == wilson(0, 2)
+    assert proportion(flags("10101"), flags("11111"), np.zeros(5, dtype=np.int64)) is None
+
+
+def test_groups_are_counted_from_0_and_every_image_is_its_own_without_them():
+    assert members(3, None).tolist() == [0, 1, 2]
+    assert members(4, np.array([7, 3, 7, 9])).tolist() == [1, 0, 1, 2]
+    with pytest.raises(ValueError, match="Expected 4 groups"):
+        members(4, np.array([1, 2]))
+
+
+def test_a_ratio_over_0_is_nan():
+    found = ratio(np.array([1.0, 0.0]), np.array([4.0, 0.0]))
+    assert found[0] == 0.25
+    assert np.isnan(found[1])

@@ -31,6 +31,12 @@ def test_cancer_is_all_that_is_not_benign_wherever_benign_stands():
     assert p.p_cancer == pytest.approx([0.7])
 
 
+def test_cancer_is_every_class_but_the_benign_one():
+    rows = np.full((3, 3), 1 / 3)
+    p = Predictions(("x", "y", "z"), np.array([0, 1, 2]), rows, Classes(("A", "B", "C"), "B"))
+    assert p.cancer.tolist() == [True, False, True]
+
+
 def test_p_cancer_keeps_its_order_far_below_the_rounding_of_1():
     rows = np.array([[1.0, 1e-20, 0.0], [1.0, 1e-30, 0.0]])
     p = Predictions(("x", "y"), np.array([0, 0]), rows, ABC)

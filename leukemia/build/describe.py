@@ -1,0 +1,184 @@
+"""What a report shows of a run beside its figures: the images, and how the network sees them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia.build.data import Sources
+from leukemia.data.crop import to_square
+from leukemia.data.datamodule import SmearDataModule
+from leukemia.data.files import BadImage, decode_image, read_bytes
+from leukemia.data.manifest import Manifest
+from leukemia.data.split import PARTS, Split
+from leukemia.model.embeddings import embed
+from leukemia.model.hardware import Hardware
+from leukemia.model.network import Network
+from leukemia.report.calibration import Calibration
+from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
+from leukemia.report.findings import DataFacts, Pictures
+from leukemia.report.judge import judge
+from leukemia.report.predictions import Predictions
+from leukemia.report.sections.mistakes import worst_mistakes
+
+Views = dict[str, npt.NDArray[np.uint8]]
+
+
+def describe_run(
+    cfg: DictConfig,
+    data: Sources,
+    network: Network,
+    hardware: Hardware,
+    predictions: Mapping[str, Predictions],
+    calibration: Calibration,
+) -> dict[str, Any]:
+    """Return what `Findings` holds beside the figures, by the names of its fields.
+
+    Args:
+        cfg: the run's settings.
+        data: set up, with the run's own parts.
+        network: with the run's weights.
+        hardware: where and in which precision.
+        predictions: by part, in the order of `data.parts`.
+        calibration: the run's.
+    """
+    return {
+        "data": describe_data(cfg, data),
+        "embedding": map_embeddings(cfg, data, network, hardware, predictions),
+        "pictures": show_mistakes(data, predictions),
+        "calibration": calibration,
+        "judged": {
+            part: judge(table, calibration, data.split.groups[data.parts[part]])
+            for part, table in predictions.items()
+        },
+    }
+
+
+def known_floors(cfg: DictConfig, part: str = "test") -> list[dict[str, Any]]:
+    """Return what simple features reach on the same files, where that was measured."""
+    if cfg.split.name != "paper" or part != "test":
+        return []
+    return [{"name": name, "accuracy": value} for name, value in (cfg.data.floors or {}).items()]
+
+
+def describe_data(cfg: DictConfig, data: Sources) -> DataFacts:
+    """Return which images a run used; `data` must be set up."""
+    names, labels = data.classes.names, data.manifest.labels
+    return DataFacts(
+        source=cfg.data.name,
+        fingerprint=data.manifest.fingerprint,
+        counts={
+            part: {
+                name: int((labels[data.split.parts[part]] == label).sum())
+                for label, name in enumerate(names)
+            }
+            for part in PARTS
+        },
+        split=cfg.split.name,
+        disjoint=_disjoint(data.split, data.manifest),
+        skipped=len(data.manifest.skipped),
+    )
+
+
+def _disjoint(split: Split, manifest: Manifest) -> str:
+    contents: dict[int, set[str]] = {}
+    for group, sha256 in zip(split.groups.tolist(), manifest.sha256, strict=True):
+        contents.setdefault(group, set()).add(sha256)
+    related = sum(len(found) > 1 for found in contents.values())
+    if related:
+        return f"files, identical copies and groups of related images ({related} such groups)"
+    return "files and identical copies"
+
+
+def show_mistakes(data: Sources, predictions: Mapping[str, Predictions]) -> Pictures:
+    """Return pictures of each part's worst mistakes: as they are, and as the network sees them.
+
+    Args:
+        data: set up; embeddings have no pictures.
+        predictions: by part, in the order of `data.parts`.
+    """
+    if not isinstance(data, SmearDataModule):
+        return {}
+    return {
+        part: {row: _views(data, data.parts[part][row]) for row in worst_mistakes(table)}
+        for part, table in predictions.items()
+    }
+
+
+def _views(data: SmearDataModule, row: int) -> Views:
+    seen = np.asarray(data.pixels()[0][row])
+    spec = data.preprocess
+    try:
+        whole = decode_image(read_bytes(data.root / data.manifest.files[row]))
+    except BadImage:  # moved since the cache was built; the report is worth more than a picture
+        return {"as the network sees it": seen}
+    image = to_square(whole, spec.crop, spec.mask, spec.size)
+    if (image == seen).all():
+        return {"image": image}
+    return {"image": image, "as the network sees it": seen}
+
+
+def map_method(cfg: DictConfig) -> str | None:
+    """Return ``report.map``: tsne, umap or ``None``; runs from before that setting have tsne.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    method: str | None = OmegaConf.select(cfg, "report.map", default="tsne")
+    if method is not None:
+        check_method(method)
+    return method
+
+
+def map_embeddings(
+    cfg: DictConfig,
+    data: Sources,
+    network: Network,
+    hardware: Hardware,
+    predictions: Mapping[str, Predictions],
+) -> EmbeddingMap | None:
+    """Return the images of some parts on a plane, at most 1000 of them.
+
+    The features are those of the images themselves, in one forward pass, also where predictions
+    are means over turned and mirrored views.
+
+    Args:
+        cfg: see `map_method`.
+        data: set up.
+        network: its normalisation and backbone are used.
+        hardware: where and in which precision.
+        predictions: by part, in the order of `data.parts`.
+    """
+    method = map_method(cfg)
+    if method is None:
+        return None
+    total = sum(len(table.files) for table in predictions.values())
+    drawn = draw_rows(total, cfg.seed)
+    rows = np.concatenate([data.parts[part] for part in predictions])[drawn]
+    if isinstance(data, SmearDataModule):
+        features = embed(
+            network,
+            data.pixels()[0],
+            rows,
+            batch_size=cfg.trainer.eval_batch_size,
+            device=hardware.accelerator,
+            bfloat16=hardware.precision == "bf16-mixed",
+            progress=hardware.progress,
+        )[:, 0]
+    else:
+        features = np.asarray(data.array)[rows]
+    points = project(features, seed=cfg.seed, method=method)
+    if points is None:
+        return None
+    return EmbeddingMap(
+        points,
+        np.concatenate([table.labels for table in predictions.values()])[drawn],
+        np.concatenate([table.predicted for table in predictions.values()])[drawn],
+        tuple(np.repeat(list(predictions), [len(t.files) for t in predictions.values()])[drawn]),
+        data.classes,
+        METHODS[method],
+        features.shape[1],
+        total,
+    )

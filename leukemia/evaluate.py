@@ -1,0 +1,201 @@
+"""Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from leukemia import cli
+from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukemia.build.data import Sources
+    from leukemia.build.finished import FinishedRun
+    from leukemia.data.datamodule import ArrayDataModule
+    from leukemia.report.attention import Attention
+
+PARTS = ("train", "val", "test")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli.run_verb(evaluate, "evaluate", paths=("run", "runs", "data.root", "output"))
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Score ``run`` on a part or a folder, or compare ``runs``."""
+    if (cfg.run is None) == (cfg.runs is None):
+        raise UserError("Expected either run=<run directory> or runs=[<a>,<b>,...].")
+    if cfg.part is not None and cfg.part not in PARTS:
+        raise UserError(f"Expected part to be one of {', '.join(PARTS)}, but got '{cfg.part}'.")
+    if cfg.runs is not None:
+        compare_tables(cfg)
+    else:
+        score(cfg)
+
+
+def score(cfg: DictConfig) -> None:
+    """Score one run, with its own preprocessing, and write what it shows."""
+    # Imported here, so that help never waits for torch.
+    from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
+    from leukemia.build.finished import open_finished
+    from leukemia.build.parts import other_folder, own_data, probabilities
+    from leukemia.data.datamodule import SmearDataModule
+    from leukemia.data.groups import identical_groups
+    from leukemia.report.findings import Findings
+    from leukemia.report.html import write_report
+    from leukemia.report.judge import judge
+    from leukemia.report.metrics import summarize
+    from leukemia.report.plates import write_figures
+    from leukemia.report.predictions import Predictions
+    from leukemia.report.sections.mistakes import worst_mistakes
+    from leukemia.report.table import print_operating, print_summary
+    from leukemia.run import write_json
+
+    finished = open_finished(Path(cfg.run), **cfg.trainer)
+    if cfg.part is None and cfg.data.root is not None and _unlabelled(finished, cfg.data.root):
+        return predict_only(finished, cfg)
+    calibration = finished.calibration(cfg.evaluate.sensitivity)
+    own: Sources | None = None
+    data: ArrayDataModule
+    notes = []
+    if cfg.data.root is None or cfg.part is not None:
+        part = name = cfg.part or "test"
+        data = own = own_data(finished, cfg.data.root)
+        rows = own.parts[part]
+        manifest, groups = own.manifest.take(rows), own.split.groups[rows]
+        if part == "train":
+            notes.append("The network was trained on these images: they say nothing of new ones.")
+    else:
+        part, name = "test", Path(cfg.data.root).absolute().name
+        data, manifest = other_folder(finished, Path(cfg.data.root))
+        groups = identical_groups(manifest.sha256)
+    scores = probabilities(finished, data, part)
+    predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
+    judgement = judge(predictions, calibration, groups)
+    figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
+    output = _output(cfg, finished, name)
+    predictions.write(output / "predictions.csv")
+    write_json(output / "metrics.json", figures)
+    tables = {name: predictions}
+    pictures = dict(show_mistakes(own, tables).get(name, {})) if own else {}
+    attention: dict[str, Mapping[str, NDArray[np.float64]]] = {}
+    if cfg.evaluate.explain and finished.cfg.data.name != "embeddings":
+        root = own.root if isinstance(own, SmearDataModule) else Path(cfg.data.root)
+        looks, maps = _look(
+            finished,
+            [root / file for file in manifest.files],
+            scores,
+            worst_mistakes(predictions),
+            progress=cfg.trainer.progress,
+        )
+        attention[name] = looks.shares["grad_cam"]
+        notes += looks.warnings(predictions.labels, finished.classes.names)
+        pictures = {row: {**pictures.get(row, {}), **maps[row]} for row in maps}
+    settings, network, hardware = finished.cfg, finished.network, finished.hardware
+    findings = Findings(
+        title=f"{settings.model.name} on {name}",
+        metrics=figures,
+        predictions=tables,
+        config_yaml=finished.run.config.read_text(),
+        notes=notes,
+        floors=known_floors(settings, part) if own else [],
+        calibration=calibration,
+        judged={name: judgement},
+        data=describe_data(settings, own) if own else None,
+        embedding=map_embeddings(settings, own, network, hardware, tables) if own else None,
+        pictures={name: pictures},
+        attention=attention,
+    )
+    write_report(output / "report.html", findings)
+    write_figures(output / "figures", findings)
+    print_summary(figures, finished.classes, {"evaluation": output}, notes)
+    print_operating(judgement["operating"], calibration)
+
+
+def _look(
+    finished: "FinishedRun",
+    files: Sequence[Path],
+    scores: "NDArray[np.float64]",
+    shown: Sequence[int],
+    *,
+    progress: bool,
+) -> tuple["Attention", dict[int, dict[str, "NDArray[np.uint8]"]]]:
+    """Return how Grad-CAM divides on all images, and its pictures of those to be shown."""
+    from leukemia.data.files import BadImage
+    from leukemia.explainer import Explainer, attention
+    from leukemia.report.heatmap import overlay
+
+    explainer = Explainer(finished, methods=("grad_cam",))
+    pictures = {}
+    for row in shown:
+        picture = next(explainer.pictures([files[row]]))
+        if not isinstance(picture, BadImage):
+            heat = explainer.explain(picture, scores[row]).maps["grad_cam"]
+            pictures[row] = {"Grad-CAM": overlay(picture, heat)}
+    return attention(explainer, files, scores, progress=progress), pictures
+
+
+def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
+    """Write what the run says of images whose classes nobody has told."""
+    from leukemia.atomic import write_text
+    from leukemia.data.files import name_some
+    from leukemia.data.inputs import find_images
+    from leukemia.predictor import Predictor
+
+    found = find_images(cfg.data.root)
+    scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
+    output = _output(cfg, finished, Path(cfg.data.root).absolute().name) / "predictions.csv"
+    write_text(output, scores.to_csv())
+    print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
+    if bad:
+        cli.fail(
+            f"{len(bad)} files left out: {name_some([f'{b.path} ({b.reason})' for b in bad])}", 1
+        )
+
+
+def _unlabelled(finished: "FinishedRun", root: str) -> bool:
+    folder = Path(root)
+    return folder.is_dir() and not any(
+        (folder / name).is_dir() for name in (*finished.classes.names, "Original")
+    )
+
+
+def _output(cfg: DictConfig, finished: "FinishedRun", name: str) -> Path:
+    return Path(cfg.output or finished.run.path / "evaluation" / name)
+
+
+def compare_tables(cfg: DictConfig) -> None:
+    """Compare the predictions of several runs on the same files."""
+    from leukemia.build.preprocess import build_classes
+    from leukemia.report.compare import compare, comparison_rows
+    from leukemia.report.predictions import read_predictions
+    from leukemia.report.table import print_rows
+    from leukemia.run import open_run, write_json
+
+    part = cfg.part or "test"
+    tables = {}
+    for path in map(Path, cfg.runs):
+        run, settings = open_run(path)
+        places = [run.predictions(part), run.path / "evaluation" / part / "predictions.csv"]
+        table = next((place for place in places if place.is_file()), None)
+        if table is None:
+            raise UserError(
+                f"'{path}' holds no predictions of the part '{part}': make them with "
+                f"`python -m leukemia.evaluate run={path} part={part}`."
+            )
+        tables[str(path)] = read_predictions(table, build_classes(settings))
+    compared = compare(tables)
+    header, rows = comparison_rows(compared)
+    print(f"{part} (n = {compared['n']}): difference from {compared['reference']}, 95% interval")
+    print_rows(header, rows)
+    if cfg.output is not None:
+        write_json(Path(cfg.output), compared)
+
+
+if __name__ == "__main__":
+    main()

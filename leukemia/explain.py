@@ -1,0 +1,145 @@
+"""Show where a finished run looks in images: ``python -m leukemia.explain``."""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from leukemia import cli
+from leukemia.atomic import write_text
+from leukemia.errors import UserError
+from leukemia.run import open_run
+
+if TYPE_CHECKING:
+    from leukemia.data.inputs import Found
+
+
+def main() -> None:
+    """Run the command line."""
+    cli.run_verb(explain, "explain", paths=("run", "input", "output"))
+
+
+def explain(cfg: DictConfig) -> None:
+    """Explain the images of ``input``; leave with status 1 where some could not be used."""
+    # Imported here, so that help never waits for numpy.
+    from leukemia.data.files import name_some
+    from leukemia.data.inputs import find_images
+
+    if cli.is_multirun():
+        raise UserError("leukemia.explain takes no -m: call it once for each run.")
+    for key in ("run", "input"):
+        if cfg[key] is None:
+            raise UserError(f"Expected {key}=..., but got none: --help shows how.")
+    found = find_images(cfg.input if isinstance(cfg.input, str) else list(cfg.input))
+    output = _output(cfg, found)
+    open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
+    # Pillow's, about files that are then either read whole or listed as bad.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        bad = _explain_all(cfg, found, output)
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
+    print(f"{len(found.paths) - len(bad)} images explained in {output}")
+    print("Research software, no diagnosis.")
+    if found.passed_over:
+        print(f"Passed over, by their suffix: {name_some(found.passed_over)}", file=sys.stderr)
+    for line in bad:
+        print(f"  {line}", file=sys.stderr)
+    if bad:
+        cli.fail(f"{len(bad)} of {len(found.paths)} files cannot be used (named above).", 1)
+
+
+def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
+    """Write a picture for each image, and the table; return the bad files with reasons."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from leukemia.build.finished import open_finished
+    from leukemia.data.files import BadImage
+    from leukemia.explainer import Explainer
+    from leukemia.report.attention import METHODS, attention_figure, divide, gather
+    from leukemia.report.calibration import apply_temperature
+    from leukemia.report.figures import save
+    from leukemia.report.heatmap import heat_figure
+    from leukemia.report.predictions import cancer_probability
+
+    wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
+    finished = open_finished(Path(cfg.run).expanduser(), **wanted)
+    explainer = Explainer(finished, target=cfg.target, patch=cfg.patch, stride=cfg.stride)
+    temperature, names = finished.calibration().temperature, finished.classes.names
+    files, scores, looks, bad = [], [], [], []
+    for name, path, picture in tqdm(
+        zip(found.names, _pictures(found, output), explainer.pictures(found.paths), strict=True),
+        "explaining",
+        len(found.paths),
+        leave=False,
+        disable=None if cfg.trainer.progress else True,
+        unit="image",
+    ):
+        if isinstance(picture, BadImage):
+            bad.append(f"{name}: {picture}")
+            continue
+        flat = finished.score(explainer.pixels(picture)[np.newaxis])
+        probabilities = apply_temperature(flat, temperature)[0]
+        explained = explainer.explain(picture, probabilities)
+        title = _title(path.stem, probabilities.tolist(), names, cfg.target)
+        maps = {METHODS[key][0]: (heat, METHODS[key][1]) for key, heat in explained.maps.items()}
+        save(heat_figure(picture, maps, title), path)
+        files.append(name)
+        scores.append(probabilities)
+        looks.append(divide(explained.maps, explained.regions))
+    if files:
+        table = np.array(scores)
+        predicted, attention = table.argmax(axis=1), gather(looks, explainer.methods)
+        cancer = cancer_probability(table, finished.classes)
+        text = attention.to_csv(files, [names[i] for i in predicted], cancer)
+        write_text(output / "explain.csv", text)
+        save(attention_figure(attention, predicted, names), output / "attention.png")
+        for line in attention.warnings(predicted, names):
+            print(line)
+    return bad
+
+
+def _output(cfg: DictConfig, found: "Found") -> Path:
+    """Return the folder to write.
+
+    Raises:
+        UserError: it must not or cannot be written.
+    """
+    output = Path(cfg.output).expanduser()
+    if output.exists() and not output.is_dir():
+        raise UserError(f"Expected output to be a folder, but '{output}' is a file.")
+    inside = next((path for path in found.paths if _lies_in(path, output)), None)
+    if inside is not None:
+        raise UserError(f"output '{output}' holds an image of input, '{inside}': name another one.")
+    parent = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"'{output}' cannot be written in '{parent}': name another output.")
+    return output
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
+
+
+def _pictures(found: "Found", output: Path) -> list[Path]:
+    """Return where the picture of each file goes: under output as the files lie together."""
+    paths = [Path(os.path.abspath(path)) for path in found.paths]  # noqa: PTH100 - no links
+    base = os.path.commonpath([path.parent for path in paths])
+    # With the suffix, because a.jpg may lie beside a.png.
+    return [output / path.relative_to(base).with_name(f"{path.name}.png") for path in paths]
+
+
+def _title(name: str, probabilities: Sequence[float], names: Sequence[str], target: str) -> str:
+    best = max(range(len(names)), key=probabilities.__getitem__)
+    said = "   ".join(f"{name} {p:.3f}" for name, p in zip(names, probabilities, strict=True))
+    why = "" if target == "predicted" else f"; the maps explain {target}"
+    return f"{name}\npredicted {names[best]}{why}      P:  {said}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Where a network looks, in numbers: how much of a heat map lies on what."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from leukemia.report.figures import BLUE, ORANGE, STYLE
+
+PARTITION = ("nuclei", "background", "corner")
+"""Regions that do not overlap and together are the image."""
+
+REGIONS = (*PARTITION, "kept")
+"""And what the run's mask keeps, which overlaps with the others."""
+
+METHODS = {"grad_cam": ("Grad-CAM", "without unit"), "occlusion": ("Occlusion", "fall of log-odds")}
+"""How to make a map: its title, and the unit of its values."""
+
+_CORNER = (190 / 224, 170 / 224)  # first row and column, where Aria et al. have the scale bar
+_FEW = 5  # images, below which a median says too little to warn
+_PLACES = {"nuclei": "nuclei hold", "corner": "the scale bar's corner holds"}
+Shares = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the heat maps of one image are divided among regions.
+
+    Args:
+        shares: by method and region, in [0, 1], see `share_of`.
+        area: by region, the share of the image that it covers.
+    """
+
+    shares: Mapping[str, Mapping[str, float]]
+    area: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The looks of N images.
+
+    Args:
+        shares: by method and region, (N,), in [0, 1]; those of `PARTITION` sum to 1. Nan where
+            an image could not be used, or its map has no positive mass.
+        area: by region, the share of the image that it covers, (N,), in [0, 1]; nan where an
+            image could not be used.
+    """
+
+    shares: Mapping[str, Shares]
+    area: Shares
+
+    def warnings(self, labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+        """One sentence for each method and class whose maps lie off the cells.
+
+        That is where, in the class's median, the nuclei hold a smaller share of the map than of
+        the area, so less than a map that is the same everywhere would give them; or the corner
+        of the scale bar more than twice its share of the area. By class, because classes differ
+        in how much of an image their nuclei cover; those of few images are passed over.
+
+        Args:
+            labels: the class of each image, true or predicted, (N,), in 0 to C - 1.
+            names: of the C classes.
+        """
+        found = []
+        for method, shares in self.shares.items():
+            for label, name in enumerate(names):
+                rows = (labels == label) & ~np.isnan(shares["nuclei"])
+                if rows.sum() < _FEW:
+                    continue
+                share = {region: np.median(shares[region][rows]) for region in PARTITION}
+                area = {region: np.median(self.area[region][rows]) for region in PARTITION}
+                off = [
+                    region
+                    for region, wrong in (
+                        ("nuclei", share["nuclei"] < area["nuclei"]),
+                        ("corner", share["corner"] > 2 * area["corner"]),
+                    )
+                    if wrong
+                ]
+                found += [
+                    f"{METHODS[method][0]}, {name}: {_PLACES[region]} {share[region]:.1%} of the "
+                    f"map and {area[region]:.1%} of the area (medians of {rows.sum()} images): "
+                    f"attention off the cells."
+                    for region in off
+                ]
+        return found
+
+    def to_csv(
+        self, files: Sequence[str], predicted: Sequence[str], p_cancer: NDArray[np.float64]
+    ) -> str:
+        """A table with one row an image; an unknown share is left empty.
+
+        Args:
+            files: what each image is called.
+            predicted: the name of its predicted class.
+            p_cancer: its P(cancer), (N,).
+        """
+        columns = {
+            **{f"area_{region}": values for region, values in self.area.items()},
+            **{
+                f"{method}_{region}": values
+                for method, shares in self.shares.items()
+                for region, values in shares.items()
+            },
+        }
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["file", "prediction", "p_cancer", *columns])
+        for row, (file, name, p) in enumerate(zip(files, predicted, p_cancer, strict=True)):
+            cells = [float(values[row]) for values in columns.values()]
+            writer.writerow(
+                [file, name, repr(float(p)), *("" if np.isnan(x) else f"{x:.6f}" for x in cells)]
+            )
+        return buffer.getvalue()
+
+
+def make_regions(
+    nuclei: NDArray[np.bool_], kept: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the `REGIONS` of an image, each (H, W).
+
+    Args:
+        nuclei: where nuclei are, (H, W); those in the corner count as the corner.
+        kept: where a run's mask keeps the pixels, (H, W).
+    """
+    height, width = nuclei.shape
+    corner = np.zeros((height, width), dtype=np.bool_)
+    corner[round(_CORNER[0] * height) :, round(_CORNER[1] * width) :] = True
+    return {
+        "nuclei": nuclei & ~corner,
+        "background": ~nuclei & ~corner,
+        "corner": corner,
+        "kept": kept,
+    }
+
+
+def share_of(heat: NDArray[np.floating], region: NDArray[np.bool_]) -> float:
+    """Return the share of a map's positive mass that lies on a region, in [0, 1].
+
+    Args:
+        heat: (H, W); what is negative counts as 0.
+        region: (H, W).
+
+    Returns:
+        Nan for a map without positive mass.
+    """
+    positive = np.maximum(heat, 0.0, dtype=np.float64)
+    total = positive.sum()
+    return float(positive[region].sum() / total) if total > 0 else float("nan")
+
+
+def divide(
+    maps: Mapping[str, NDArray[np.floating]], regions: Mapping[str, NDArray[np.bool_]]
+) -> Look:
+    """Divide the maps of one image, each (H, W), among its regions, each (H, W)."""
+    return Look(
+        {
+            method: {name: share_of(heat, region) for name, region in regions.items()}
+            for method, heat in maps.items()
+        },
+        {name: float(region.mean()) for name, region in regions.items()},
+    )
+
+
+def gather(looks: Sequence[Look | None], methods: Sequence[str]) -> Attention:
+    """Put the looks of N images together; None is an image that could not be used."""
+    nothing = dict.fromkeys(REGIONS, float("nan"))
+    empty = Look(dict.fromkeys(methods, nothing), nothing)
+    whole = [empty if look is None else look for look in looks]
+    return Attention(
+        {
+            method: {name: np.array([x.shares[method][name] for x in whole]) for name in REGIONS}
+            for method in methods
+        },
+        {name: np.array([x.area[name] for x in whole]) for name in REGIONS},
+    )
+
+
+@mpl.rc_context(STYLE)
+def attention_figure(
+    attention: Attention, labels: NDArray[np.int64], names: Sequence[str]
+) -> Figure:
+    """A panel for each method and region of the partition, in it a box for each class.
+
+    Args:
+        attention: of N images.
+        labels: the class of each image, true or predicted, (N,), in 0 to C - 1.
+        names: of the C classes.
+    """
+    methods = list(attention.shares)
+    figure = Figure(figsize=(10, 0.6 + 2.7 * len(methods)), layout="constrained")
+    grid = figure.subplots(len(methods), len(PARTITION), sharex=True, sharey="col", squeeze=False)
+    places = range(1, len(names) + 1)
+    for row, method in zip(grid, methods, strict=True):
+        for axes, region in zip(row, PARTITION, strict=True):
+            axes.boxplot(
+                _by_class(attention.shares[method][region], labels, len(names)),
+                medianprops={"color": "k", "linewidth": 2},
+                boxprops={"facecolor": BLUE, "alpha": 0.5},
+                flierprops={"markersize": 3},
+                patch_artist=True,
+            )
+            areas = _by_class(attention.area[region], labels, len(names))
+            medians = [np.median(values) if len(values) else np.nan for values in areas]
+            axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
+            axes.set(title=f"{METHODS[method][0]}: {region}")
+            axes.set_ylim(bottom=0)
+            axes.grid(axis="y")
+            texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
+            axes.set_xticks(places, texts)
+        row[0].set_ylabel("share of the heat map")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
+    return figure
+
+
+def _by_class(
+    values: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int
+) -> list[NDArray[np.float64]]:
+    return [values[(labels == label) & ~np.isnan(values)] for label in range(n_classes)]

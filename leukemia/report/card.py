@@ -1,0 +1,214 @@
+"""`MODEL_CARD.md`: what a run's model is for, what it reached, and what was not shown.
+
+After M. Mitchell et al. (2019), doi:10.1145/3287560.3287596.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from leukemia.atomic import write_text
+from leukemia.report.checklist import STATUSES, answer_all, known_of
+from leukemia.report.findings import Findings
+from leukemia.report.intervals import shown
+from leukemia.report.sections.decisions import OPERATING_HEADER, operating_rows
+from leukemia.report.sections.probabilities import (
+    CALIBRATION_HEADER,
+    calibration_rows,
+    calibration_said,
+)
+from leukemia.report.sections.summary import SCALARS
+
+_SOURCES = {
+    "aria": (
+        "Blood smears of the ALL image dataset of Aria et al. (2021), collected by others before "
+        "(retrospective); Kaggle `mehradaria/leukemia`, database under ODbL, images (c) their "
+        "authors, who ask not to pass them on. The whole dataset is said to show 89 patients; "
+        "no patient id was published."
+    ),
+    "embeddings": "Embeddings made elsewhere from images; the run never saw the images.",
+    "synthetic": (
+        "PAINTED smears, drawn by a program: the figures say that the software works, and "
+        "nothing about leukemia."
+    ),
+}
+_OTHER_SOURCE = "Images of a folder; the run knows nothing of their origin but what is listed here."
+
+
+def write_card(path: Path, found: Findings) -> None:
+    """Write the model card of a run, atomically, in Markdown.
+
+    Args:
+        path: the file.
+        found: what is known; what it does not hold is said to be missing.
+    """
+    template = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+    sections = {
+        "model": _model,
+        "data": _data,
+        "figures": _figures,
+        "thresholds": _thresholds,
+        "calibration": _calibration,
+        "checklists": _checklists,
+    }
+    filled = {name: "\n".join(section(found)).strip() for name, section in sections.items()}
+    notes = "\n".join(f"- {note}" for note in found.notes)
+    write_text(path, template.substitute(title=found.title, notes=notes, **filled))
+
+
+def _model(found: Findings) -> Iterator[str]:
+    config = yaml.safe_load(found.config_yaml)
+
+    def at(name: str) -> Any:  # noqa: ANN401 - settings hold anything
+        value = config
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    classes = next(iter(found.predictions.values())).classes
+    stages = list(dict.fromkeys(str(row["stage"]) for row in found.history if row.get("stage")))
+    rows = [
+        ("Aim", "development of a classifier, and its evaluation on images held out"),
+        ("Classes", f"{', '.join(classes.names)}; every class but {classes.benign} is cancer"),
+    ]
+    if at("data.name") == "embeddings":
+        rows += [("Input", "embeddings made elsewhere"), ("Network", at("model.head.name"))]
+    elif config:
+        masked = f"crop: {at('crop.mode')}; mask: {at('mask.order')}"
+        if at("mask.background"):
+            masked += f", the rest at {at('mask.background'):g} of its light"
+        rows += [
+            ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
+            ("Network", " + ".join(filter(None, (at("model.name"), at("model.head.name"))))),
+            ("Initial weights", at("model.backbone.weights") or "random"),
+        ]
+    rows += [
+        (f"Weights kept of stage {name}", f"best validation {at(f'stage.{name}.monitor')}")
+        for name in stages
+    ]
+    turned = at("trainer.tta") and at("data.name") != "embeddings"
+    averaged = ", the mean over turned and mirrored views" if turned else ""
+    rows += [
+        ("Output", f"a probability of each class, by one network{averaged}"),
+        ("P(cancer)", f"the sum over all classes but {classes.benign}"),
+        ("Software", _software(found.environment)),
+        ("Hardware", str(found.environment.get("device", "not recorded"))),
+        ("Seed", str(at("seed")) if config else "not recorded"),
+    ]
+    yield from _table(["what", "value"], rows)
+
+
+def _software(environment: Mapping[str, Any]) -> str:
+    git, packages = environment.get("git"), environment.get("packages") or {}
+    commit = f", commit {git['commit'][:12]}" if git else ""
+    changed = " with changes" if git and git["dirty"] else ""
+    torch = f", torch {packages['torch']}" if packages.get("torch") else ""
+    return f"package leukemia{commit}{changed}{torch}; all versions in environment.json"
+
+
+def _data(found: Findings) -> Iterator[str]:
+    facts = found.data
+    if facts is None:
+        yield "Not recorded."
+        return
+    yield _SOURCES.get(facts.source, _OTHER_SOURCE)
+    yield ""
+    names = list(next(iter(facts.counts.values())))
+    yield from _table(
+        ["part", *names, "all"],
+        [
+            (part, *(count[name] for name in names), sum(count.values()))
+            for part, count in facts.counts.items()
+        ],
+    )
+    yield ""
+    yield "- Label: the class folder of a file."
+    yield f"- Parts: split `{facts.split}`, listed in `split.csv`."
+    yield f"- **No two parts share {facts.disjoint}.** That is not shown for patients, of whom"
+    yield "  nothing is known here."
+    yield f"- Unreadable files left out: {facts.skipped}."
+    yield f"- Fingerprint (SHA-256 over files, labels and contents): `{facts.fingerprint}`."
+
+
+def _figures(found: Findings) -> Iterator[str]:
+    if "test" not in found.metrics:
+        yield "**The test part was not opened.** Validation guided this run: its figures flatter."
+        yield ""
+    metrics = found.metrics
+    yield from _table(
+        ["with 95% intervals", *(f"{name} (n = {part['n']})" for name, part in metrics.items())],
+        [
+            (label, *(shown(part[key], part["interval"][key]) for part in metrics.values()))
+            for key, label in SCALARS.items()
+        ],
+    )
+    for name, part in metrics.items():
+        classes = found.predictions[name].classes
+        yield from ("", f"By class, {name}; on the right the images called so:", "")
+        yield from _table(
+            ["true class", "precision", "recall", "F1", *classes.names],
+            [
+                (
+                    label,
+                    shown(part["precision"][label]),
+                    shown(part["recall"][label], part["interval"][f"recall.{label}"]),
+                    shown(part["f1"][label]),
+                    *part["confusion"][i],
+                )
+                for i, label in enumerate(classes.names)
+            ],
+        )
+    if found.floors:
+        floors = "; ".join(f"{floor['name']} {floor['accuracy']:.3f}" for floor in found.floors)
+        yield from ("", f"Simple features without shape reach on the test files: {floors}.")
+
+
+def _thresholds(found: Findings) -> Iterator[str]:
+    fitted = found.calibration
+    if fitted is None:
+        yield "None was chosen: an image counts as cancer where its most probable class is not the"
+        yield "benign one."
+        return
+    yield (
+        f"Chosen on {fitted.part} ({fitted.n} images) for a sensitivity of at least "
+        f"{fitted.sensitivity:g}, on calibrated probabilities: an image is called cancer from "
+        f"P(cancer) = {fitted.threshold:.4g} on. The summary above takes the most probable class "
+        f"instead. An image is uncertain below a top probability of {fitted.confidence:.4g}, "
+        f"which {fitted.review:.0%} of {fitted.part} have."
+    )
+    if found.judged:
+        yield ""
+        yield from _table(OPERATING_HEADER, operating_rows(found))
+
+
+def _calibration(found: Findings) -> Iterator[str]:
+    if found.calibration is None:
+        yield "None was fitted: the probabilities are the network's own, and what they are worth is"
+        yield "the calibration error, Brier score and likelihood above."
+        return
+    yield calibration_said(found.calibration)
+    if found.judged:
+        yield ""
+        yield from _table(CALIBRATION_HEADER, calibration_rows(found))
+
+
+def _checklists(found: Findings) -> Iterator[str]:
+    for guideline in answer_all(known_of(found)):
+        counts = Counter(answer.status for answer in guideline.answers)
+        said = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+        yield from ("", f"### {guideline.name} ({guideline.source})", "", f"{said}.", "")
+        yield from _table(
+            ["item", "asks for", "status", "where, or why not"],
+            [(a.id, a.topic, a.status, a.told) for a in guideline.answers],
+        )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    for row in (header, ["---"] * len(header), *rows):
+        # A pipe or a line break in a cell would end it.
+        cells = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in row)
+        yield f"| {' | '.join(cells)} |"

@@ -1,0 +1,131 @@
+"""What a run says of images whose class nobody has told it: a table, lines, a print-out."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.classes import Classes
+from leukemia.report.predictions import cancer_probability
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Calibrated probabilities of N images without labels, and what follows from them.
+
+    Args:
+        files: what each image is called.
+        probabilities: (N, C), in [0, 1], each row summing to 1.
+        certain: (N,); False where a human should look, see `operating.uncertain`.
+        classes: names and order of the C classes.
+    """
+
+    files: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    certain: NDArray[np.bool_]
+    classes: Classes
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.files)
+
+    @property
+    def p_cancer(self) -> NDArray[np.float64]:
+        """Probability of any cancerous class, (N,), in [0, 1]."""
+        return cancer_probability(self.probabilities, self.classes)
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The name of each image's most probable class; the first of them where two are equal."""
+        return tuple(self.classes.names[row] for row in self.probabilities.argmax(axis=1))
+
+    @property
+    def cancers(self) -> tuple[str, ...]:
+        """The names of the cancerous classes, in order."""
+        return tuple(name for name in self.classes.names if name != self.classes.benign)
+
+    @property
+    def given_cancer(self) -> NDArray[np.float64]:
+        """Probability of each cancerous class if it is cancer, (N, C - 1).
+
+        Columns as in `cancers`, rows summing to 1; nan where P(cancer) is 0.
+        """
+        among = np.delete(self.probabilities, self.classes.benign_index, axis=1)
+        total = among.sum(axis=1, keepdims=True)
+        given: NDArray[np.float64] = np.full(among.shape, np.nan)
+        np.divide(among, total, out=given, where=total > 0)
+        return given
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the values of a row."""
+        return [
+            "file",
+            *(f"p_{name}" for name in self.classes.names),
+            "p_cancer",
+            "prediction",
+            "certain",
+            *(f"p_{name}_if_cancer" for name in self.cancers),
+        ]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield plain values by column; None for a probability that is undefined."""
+        columns = self.columns
+        for file, row, cancer, predicted, certain, given in zip(
+            self.files,
+            self.probabilities.tolist(),
+            self.p_cancer.tolist(),
+            self.predicted,
+            self.certain.tolist(),
+            self.given_cancer.tolist(),
+            strict=True,
+        ):
+            conditional = [None if np.isnan(value) else value for value in given]
+            values = [file, *row, cancer, predicted, certain, *conditional]
+            yield dict(zip(columns, values, strict=True))
+
+    def to_csv(self) -> str:
+        """Return the table as CSV, in full precision; certain is yes or no."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, self.columns, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows():
+            writer.writerow({**row, "certain": "yes" if row["certain"] else "no"})
+        return out.getvalue()
+
+    def to_jsonl(self) -> str:
+        """Return one JSON object a line; certain is true or false."""
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
+
+    def printout(self, index: int = 0) -> str:
+        """Return what the paper prints of one image (figure 7), and each subtype if cancer."""
+        row = self.probabilities[index]
+        pairs = zip(self.classes.names, row, strict=True)
+        outputs = "  ".join(f"{name} {p:.4f}" for name, p in pairs)
+        lines = [
+            f"Model output: {outputs}",
+            f"Probability of cancer: {self.p_cancer[index]:.4f}",
+            f"Predicted {self.predicted[index]}, "
+            + ("certain" if self.certain[index] else "UNCERTAIN: a human should look"),
+        ]
+        for name, p in zip(self.cancers, self.given_cancer[index], strict=True):
+            shown = "undefined" if np.isnan(p) else f"{p:.4f}"
+            lines.append(f"Probability of {name}, if cancer: {shown}")
+        return "\n".join(lines)
+
+
+def is_scores(path: Path) -> bool:
+    """Whether a file begins as one that `Scores.to_csv` or `Scores.to_jsonl` made."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            line = file.readline(10_000)
+        keys = list(json.loads(line)) if line.startswith("{") else line.strip().split(",")
+    except (OSError, ValueError):
+        return False
+    return {"file", "p_cancer", "prediction", "certain"} <= set(keys)

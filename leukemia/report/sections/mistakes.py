@@ -1,0 +1,119 @@
+"""The mistakes: lists of all, pictures of the worst."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.report.findings import Findings
+from leukemia.report.page import photograph, table
+from leukemia.report.predictions import Predictions
+
+MOST_SHOWN = 24  # of a part, in pictures
+_MOST_ROWS = 200  # of a list of files; the rest stands in predictions/
+_SIDE = 224  # pixels of a picture, shown at 160: sharp enough for a cell
+
+
+def worst_mistakes(part: Predictions, most: int = MOST_SHOWN) -> list[int]:
+    """The mistakes a reader should look at first.
+
+    Args:
+        part: the predictions.
+        most: how many at most.
+
+    Returns:
+        Rows of `part`: missed cancers first, within each kind the most confident mistake first.
+    """
+    confidence, missed = part.probabilities.max(axis=1), _missed(part)
+    wrong = np.flatnonzero(part.labels != part.predicted).tolist()
+    return sorted(wrong, key=lambda i: (not missed[i], -confidence[i], part.files[i]))[:most]
+
+
+def lists(found: Findings) -> Iterator[str]:
+    """Every missed cancer and every mistake, by file."""
+    yield "<h2>Missed cancers</h2>"
+    for name, part in found.predictions.items():
+        yield _files(f"{name}: cancer called {part.classes.benign}", part, _missed(part))
+    yield "<h2>All mistakes</h2>"
+    for name, part in found.predictions.items():
+        yield _files(name, part, part.labels != part.predicted)
+
+
+def gallery(found: Findings, budget: int) -> Iterator[str]:
+    """Pictures of the worst mistakes, as many as fit.
+
+    Args:
+        found: its `pictures` are looked up for each part's worst mistakes.
+        budget: bytes that the gallery may take.
+    """
+    if not any(found.pictures.values()):
+        return
+    yield "<h2>Pictures of the worst mistakes</h2>"
+    yield (
+        '<p class="small">Missed cancers first, then by confidence. The pictures belong to the '
+        "dataset: whoever passes this page on passes them on too.</p>"
+    )
+    for name, part in found.predictions.items():
+        pictures = found.pictures.get(name, {})
+        wanted = [row for row in worst_mistakes(part) if row in pictures]
+        shown = []
+        for row in wanted:
+            case = _case(part, row, pictures[row])
+            budget -= len(case.encode())
+            if budget < 0:
+                break
+            shown.append(case)
+        total = int((part.labels != part.predicted).sum())
+        yield f"<h3>{escape(name)}: {len(shown)} of {total} mistakes</h3>"
+        yield f'<div class="cases">{"".join(shown)}</div>'
+
+
+def _case(part: Predictions, row: int, views: Mapping[str, NDArray[np.uint8]]) -> str:
+    """One mistake: its views side by side, and what was said of it."""
+    names, probabilities = part.classes.names, part.probabilities[row]
+    true, called = int(part.labels[row]), int(part.predicted[row])
+    said = f"{part.files[row]}: {names[true]} called {names[called]}"
+    pictures = "".join(
+        f"<span>{photograph(pixels, f'{said}; {view}', side=_SIDE)}{escape(view)}</span>"
+        for view, pixels in views.items()
+    )
+    told = (
+        f"P({names[called]}) {probabilities[called]:.3f}, P({names[true]}) "
+        f"{probabilities[true]:.3f}, P(cancer) {part.p_cancer[row]:.3f}"
+    )
+    return (
+        f'<figure><div class="views">{pictures}</div>'
+        f"<figcaption>{escape(said)}<br>{escape(told)}</figcaption></figure>"
+    )
+
+
+def _missed(part: Predictions) -> NDArray[np.bool_]:
+    benign = part.classes.benign_index
+    missed: NDArray[np.bool_] = (part.labels != benign) & (part.predicted == benign)
+    return missed
+
+
+def _files(caption: str, part: Predictions, chosen: NDArray[np.bool_]) -> str:
+    """A table of the chosen files, the most confident mistake first."""
+    confidence = part.probabilities.max(axis=1)
+    found = sorted(np.flatnonzero(chosen).tolist(), key=lambda i: -confidence[i])
+    caption = f"{caption} ({len(found)} of {len(part.files)})"
+    if not found:
+        return f"<p>{escape(caption)}.</p>"
+    names = part.classes.names
+    rows = [
+        [
+            part.files[i],
+            names[part.labels[i]],
+            names[part.predicted[i]],
+            f"{confidence[i]:.3f}",
+            f"{part.probabilities[i, part.labels[i]]:.3f}",
+            f"{part.p_cancer[i]:.3f}",
+        ]
+        for i in found[:_MOST_ROWS]
+    ]
+    header = ["file", "true", "predicted", "P(predicted)", "P(true)", "P(cancer)"]
+    rest = len(found) - len(rows)
+    more = f"<p>and {rest} more, in the table of predictions.</p>" if rest else ""
+    return table(caption, header, rows) + more
