@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
-import numpy as np
 import wandb
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.report.predictions import Predictions
 from leukemia.run import RunDir
 from leukemia.tracking import CURVES, EPOCH, History, Metrics, curves, scalars
+from leukemia.tracking.media import charts, mistakes_table
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule
@@ -34,7 +32,6 @@ _MODES: dict[str, Mode] = {
     "dryrun": "offline",
 }
 _CONNECT = 30  # seconds to wait for the server at the start
-_SIDE = 256  # pixels, longest side of an image in the table of mistakes
 
 
 def choose_mode() -> Mode:
@@ -115,8 +112,8 @@ class WandbTracker:
         with _kept_in(self.files.path / "wandb"):
             for part, table in predictions.items():
                 self.run.summary.update(scalars(metrics[part], part))
-                mistakes = _mistakes(part, table, data, self.logger.mistakes)
-                self.run.log({f"{part}/mistakes": mistakes, **_charts(part, table)})
+                mistakes = mistakes_table(part, table, data, self.logger.mistakes)
+                self.run.log({f"{part}/mistakes": mistakes, **charts(part, table)})
             if self.logger.artifacts:
                 self._send("model", self.files.checkpoints / "best.ckpt")
                 self._send("split", self.files.split)
@@ -182,67 +179,6 @@ def _kept_in(folder: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ["WANDB_DATA_DIR"]
-
-
-def _charts(part: str, table: Predictions) -> dict[str, Any]:
-    names = list(table.classes.names)
-    charts: dict[str, Any] = {
-        f"{part}/confusion": wandb.plot.confusion_matrix(
-            y_true=table.labels.tolist(),
-            preds=table.predicted.tolist(),
-            class_names=names,
-            title=f"{part}: confusion",
-        )
-    }
-    if 0 < table.cancer.mean() < 1:
-        shared: dict[str, Any] = {
-            "y_true": table.cancer.astype(int),
-            "y_probas": np.stack([1 - table.p_cancer, table.p_cancer], axis=1),
-            "labels": [table.classes.benign, "cancer"],
-            "classes_to_plot": [1],
-        }
-        charts |= {
-            f"{part}/roc": wandb.plot.roc_curve(**shared, title=f"{part}: ROC, cancer"),
-            f"{part}/pr": wandb.plot.pr_curve(**shared, title=f"{part}: precision-recall, cancer"),
-        }
-    return charts
-
-
-def _mistakes(part: str, table: Predictions, data: "ArrayDataModule", most: int) -> "wandb.Table":
-    """The worst mistakes: missed cancers first, then the most confident."""
-    wrong = np.flatnonzero(table.predicted != table.labels)
-    missed = table.cancer & (table.predicted == table.classes.benign_index)
-    worst = wrong[np.lexsort((-table.probabilities[wrong].max(axis=1), ~missed[wrong]))][:most]
-    names = table.classes.names
-    columns: list[str | int] = [
-        "file",
-        "label",
-        "prediction",
-        "p_cancer",
-        *(f"p_{name}" for name in names),
-    ]
-    rows = [
-        [
-            table.files[i],
-            names[table.labels[i]],
-            names[table.predicted[i]],
-            float(table.p_cancer[i]),
-            *table.probabilities[i].tolist(),
-        ]
-        for i in worst
-    ]
-    if data.array is None or data.embed_dim is not None:
-        return wandb.Table(columns, rows)
-    images = data.array[data.parts[part][worst]]
-    return wandb.Table(
-        ["image", *columns], [[_picture(x), *row] for x, row in zip(images, rows, strict=True)]
-    )
-
-
-def _picture(pixels: NDArray[np.uint8]) -> "wandb.Image":
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE))
-    return wandb.Image(image, file_type="jpg")
 
 
 @cache
