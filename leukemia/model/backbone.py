@@ -14,7 +14,13 @@ from leukemia.errors import UserError
 from leukemia.model.check import check_choice
 from leukemia.model.weights import default_state, file_state, load_fitting
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, standard deviation; RGB
+# Mean and standard deviation in R, G, B. For `image` the deviation is the least that an image's
+# own counts for, one grey level: an even image has no contrast to scale up.
+_CONSTANTS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "image": ((0.0,) * 3, (1 / 255,) * 3),
+    "none": ((0.0,) * 3, (1.0,) * 3),
+}
 CLASSIFIERS = ("fc", "classifier", "heads", "head")
 
 
@@ -22,8 +28,9 @@ class Normalize(nn.Module):
     """Raw pixels to a network's input, inside the model, so that an exported one needs no more.
 
     Args:
-        scheme: ``imagenet`` (less the mean, by the standard deviation of ImageNet) or ``none``
-            (the paper's).
+        scheme: ``imagenet`` (less the mean, by the standard deviation of ImageNet), ``image``
+            (each image's channels less their own mean, by their own standard deviation: its
+            brightness, contrast and white balance no longer count) or ``none`` (the paper's).
 
     Raises:
         UserError: another scheme.
@@ -35,14 +42,19 @@ class Normalize(nn.Module):
     def __init__(self, scheme: str = "imagenet") -> None:
         """Store mean and standard deviation."""
         super().__init__()
-        check_choice("model.normalize", scheme, ("imagenet", "none"))
-        mean, std = IMAGENET if scheme == "imagenet" else ((0.0,) * 3, (1.0,) * 3)
+        check_choice("model.normalize", scheme, tuple(_CONSTANTS))
+        self.per_image = scheme == "image"
+        mean, std = _CONSTANTS[scheme]
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return float32 of the same shape, from pixels (N, 3, H, W), uint8 or float in 0..255."""
-        return (pixels.float() / 255 - self.mean) / self.std
+        scaled = pixels.float() / 255
+        if self.per_image:
+            std, mean = torch.std_mean(scaled, dim=(2, 3), keepdim=True)
+            return (scaled - mean) / torch.maximum(std, self.std)
+        return (scaled - self.mean) / self.std
 
 
 class Backbone(nn.Module):

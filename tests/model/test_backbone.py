@@ -1,3 +1,4 @@
+import itertools
 import urllib.error
 from email.message import Message
 
@@ -320,10 +321,27 @@ def test_imagenets_mean_becomes_zero_and_one_deviation_more_becomes_one():
     torch.testing.assert_close(out, torch.tensor([[0.0] * 3, [1.0] * 3]), rtol=0, atol=1e-6)
 
 
-def test_the_two_normalisations_have_states_that_differ():
+def test_by_its_own_contrast_an_image_loses_brightness_and_white_balance():
+    pixels = torch.randint(0, 120, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    lamp = torch.tensor([2.0, 1.5, 0.5]).reshape(3, 1, 1)
+    out = Normalize("image")(pixels)
+    torch.testing.assert_close(out, Normalize("image")(pixels * lamp + 5), rtol=0, atol=1e-4)
+    torch.testing.assert_close(out.mean((2, 3)), torch.zeros(3, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(out.std((2, 3)), torch.ones(3, 3))
+
+
+def test_by_its_own_contrast_an_even_image_is_all_zero():
+    pixels = torch.full((1, 3, 8, 8), 200, dtype=torch.uint8)
+    assert Normalize("image")(pixels).abs().max() < 1e-3
+
+
+def test_the_normalisations_have_states_that_differ():
     # What is cached by the hash of a state must not mix them up.
-    one, other = Normalize("imagenet").state_dict(), Normalize("none").state_dict()
-    assert not torch.equal(one["mean"], other["mean"])
+    states = [Normalize(scheme).state_dict() for scheme in ("imagenet", "image", "none")]
+    for one, other in itertools.combinations(states, 2):
+        assert not (
+            torch.equal(one["mean"], other["mean"]) and torch.equal(one["std"], other["std"])
+        )
 
 
 def test_normalising_keeps_the_memory_format():
@@ -334,5 +352,5 @@ def test_normalising_keeps_the_memory_format():
 
 
 def test_an_unknown_normalisation_is_refused_by_its_key():
-    with pytest.raises(UserError, match=r"model\.normalize.*imagenet, none.*'zscore'"):
+    with pytest.raises(UserError, match=r"model\.normalize.*imagenet, image, none.*'zscore'"):
         Normalize("zscore")
