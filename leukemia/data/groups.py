@@ -46,8 +46,22 @@ def join_groups(manifest: Manifest, path: Path) -> NDArray[np.int64]:
     identical = identical_groups(manifest.sha256)
     # Each image links a group of the table with one of identical files.
     n = len(manifest)
-    links = coo_array((np.ones(n), (listed, n + identical)), shape=(2 * n, 2 * n))
-    return _numbered(connected_components(links, directed=False)[1][listed].tolist())
+    joined = connected(np.stack([listed, n + identical], axis=1), 2 * n)
+    return _numbered(joined[listed].tolist())
+
+
+def connected(links: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Group what is linked, also through others.
+
+    Args:
+        links: pairs of numbers below ``n``, (L, 2).
+        n: how many things there are.
+
+    Returns:
+        A group id for each, (n,), in [0, n); ids count up in order of first appearance.
+    """
+    graph = coo_array((np.ones(len(links)), tuple(links.T)), shape=(n, n))
+    return _numbered(connected_components(graph, directed=False)[1].tolist())
 
 
 def _numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:

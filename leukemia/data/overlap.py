@@ -14,18 +14,19 @@ SAME = 0.75
 _BLOCK = 512  # rows at once; bounds the memory at a few times 512 x N numbers
 
 
-def thumbnails(pixels: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def thumbnails(pixels: Iterable[NDArray[np.uint8]], *, side: int = SIDE) -> NDArray[np.uint8]:
     """Shrink images to grey thumbnails.
 
     Args:
-        pixels: N images (size, size, 3), RGB.
+        pixels: N images (H, W, 3), RGB; other shapes than squares are squashed.
+        side: of a thumbnail, pixels.
 
     Returns:
-        (N, 32, 32).
+        (N, side, side).
     """
     grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in pixels)
-    small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in grey]
-    return np.array(small, dtype=np.uint8).reshape(-1, SIDE, SIDE)
+    small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in grey]
+    return np.array(small, dtype=np.uint8).reshape(-1, side, side)
 
 
 def shared_images(
