@@ -134,8 +134,7 @@ def _smooth(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the means of all windows of 2 x 2 pixels, (N, 63, 63)."""
     tall = thumbnails[:, 1:].astype(np.float32)
     tall += thumbnails[:, :-1]
-    means: NDArray[np.float32] = (tall[:, :, 1:] + tall[:, :, :-1]) / np.float32(4)
-    return means
+    return np.asarray((tall[:, :, 1:] + tall[:, :, :-1]) / 4, np.float32)
 
 
 def _align(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, tuple[int, int]]:
