@@ -4,17 +4,25 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from leukemia.classes import Classes
+import leukemia
 from leukemia.data.colour import mean_colour
 from leukemia.data.files import read_image
-from leukemia.report.predictions import read_predictions
 from tests.commands import run_here
+
+
+def painted(cache: Path) -> Path:
+    return next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
+
+
+def table_of(run: Path) -> list[dict[str, str]]:
+    with (run / "split.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_suite_scores_the_run_and_the_colour_floors(finished: Path, cache: Path, tmp_path: Path):
@@ -35,12 +43,12 @@ def test_a_suite_scores_the_run_and_the_colour_floors(finished: Path, cache: Pat
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found["scored"]) == 3 * (1 + 2 * 2)
     plain = {row["model"]: row for row in rows if row["perturbation"] == "none"}
-    own = read_predictions(finished / "predictions" / "test.csv", Classes())
-    assert int(plain["run"]["n"]) == found["n"] == len(own.files)
-    # One view there, eight here: of few images at most one or two are called otherwise.
-    assert float(plain["run"]["accuracy"]) == pytest.approx(
-        accuracy_score(own.labels, own.probabilities.argmax(1)), abs=2 / len(own.files)
-    )
+    root = painted(cache)
+    own = [row for row in table_of(finished) if row["part"] == "test"]
+    scores = leukemia.load(finished).predict([root / row["file"] for row in own])
+    right = [row["label"] == label for row, label in zip(own, scores.predicted, strict=True)]
+    assert int(plain["run"]["n"]) == found["n"] == len(own)
+    assert float(plain["run"]["accuracy"]) == pytest.approx(np.mean(right))
     assert found["moderate"] == [1]
     assert "mean loss" in done.stdout
 
@@ -48,9 +56,7 @@ def test_a_suite_scores_the_run_and_the_colour_floors(finished: Path, cache: Pat
 def test_the_floor_is_a_support_vector_machine_on_the_training_part(
     finished: Path, cache: Path, tmp_path: Path
 ):
-    root = next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
-    with (finished / "split.csv").open() as file:
-        table = list(csv.DictReader(file))
+    root, table = painted(cache), table_of(finished)
     parts = {
         part: [
             (mean_colour(read_image(root / row["file"])), row["label"])
