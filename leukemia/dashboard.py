@@ -151,7 +151,7 @@ def workspace(spec: Mapping[str, Any], *, project: str, entity: str) -> "Workspa
     )
 
 
-def publish(spec: Mapping[str, Any], *, project: str, entity: str | None = None) -> str:
+def publish(spec: Mapping[str, Any], *, project: str, entity: str | None = None) -> str | None:
     """Save a dashboard on the W&B server and return its address.
 
     Args:
@@ -159,18 +159,18 @@ def publish(spec: Mapping[str, Any], *, project: str, entity: str | None = None)
         project: the W&B project of the runs.
         entity: the user or team that owns it; ``None`` for the one of the login.
 
+    Returns:
+        The address; ``None`` where W&B is not online, and nothing was sent.
+
     Raises:
-        UserError: W&B is not online, its server cannot be used, or its library is missing.
+        UserError: the server cannot be used, or W&B's library is missing.
     """
     import wandb
 
     from leukemia.tracking.wandb import choose_mode
 
-    if (mode := choose_mode()) != "online":
-        raise UserError(
-            f"A dashboard is made on the W&B server, but W&B is {mode} here: run `wandb login`, "
-            f"and unset WANDB_MODE."
-        )
+    if choose_mode() != "online":
+        return None
     try:
         owner = entity or wandb.Api().default_entity
         return str(workspace(spec, project=project, entity=str(owner)).save().url)
