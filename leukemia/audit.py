@@ -34,8 +34,8 @@ def main() -> None:
 def audit(cfg: DictConfig) -> None:
     """Audit the images of ``data``, and write what was found."""
     # Imported here, so that help never waits for numpy.
-    from leukemia.build.data import cache_dir, find_root
     from leukemia.build.preprocess import build_classes
+    from leukemia.build.source import cache_dir, find_root
     from leukemia.data.files import read_image
     from leukemia.data.manifest import build_manifest
     from leukemia.data.survey import shrink

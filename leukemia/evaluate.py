@@ -32,8 +32,15 @@ def evaluate(cfg: DictConfig) -> None:
         raise UserError("Expected either run=<run directory> or runs=[<a>,<b>,...].")
     if cfg.part is not None and cfg.part not in PARTS:
         raise UserError(f"Expected part to be one of {', '.join(PARTS)}, but got '{cfg.part}'.")
+    if cfg.suite is not None and (cfg.runs is not None or (cfg.data.root and cfg.part is None)):
+        raise UserError(
+            "suite= scores one run on a part of its own: leave out runs=, and give part= with "
+            "data.root=."
+        )
     if cfg.runs is not None:
         compare_tables(cfg)
+    elif cfg.suite is not None:
+        score_suite(cfg)
     else:
         score(cfg)
 
@@ -122,6 +129,35 @@ def score(cfg: DictConfig) -> None:
     write_figures(output / "figures", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
+
+
+def score_suite(cfg: DictConfig) -> None:
+    """Score one run on a part of its own under the changes of a suite."""
+    from leukemia.build.finished import open_finished
+    from leukemia.build.parts import own_data
+    from leukemia.data.datamodule import SmearDataModule
+    from leukemia.report.robustness import summary_rows
+    from leukemia.report.suite_page import write_suite
+    from leukemia.report.table import print_rows
+    from leukemia.results import heading
+    from leukemia.run import write_json
+    from leukemia.suite import run_suite
+
+    # One view of each, as of a new image.
+    finished = open_finished(Path(cfg.run), **cfg.trainer, tta=False)
+    part, name = cfg.part or "test", cfg.suite.name
+    _ = finished.preprocess  # refuses a run that takes no images
+    data = own_data(finished, cfg.data.root)
+    assert isinstance(data, SmearDataModule)
+    title = heading(finished.cfg, f"{finished.cfg.model.name} on {part}: suite {name}")
+    spec = {key: value for key, value in cfg.suite.items() if key != "name"}
+    suite = run_suite(finished, data, part, title=title, progress=cfg.trainer.progress, **spec)
+    output = _output(cfg, finished, part)
+    write_json(output / f"suite_{name}.json", {"run": str(cfg.run), "part": part} | suite.to_dict())
+    write_suite(output, name, suite)
+    print(f"{part} (n = {suite.n}), moderate strengths: {', '.join(map(str, suite.moderate))}")
+    print_rows(*summary_rows(suite))
+    print(f"suite: {output / f'suite_{name}.html'}")
 
 
 def _look(

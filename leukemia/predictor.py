@@ -1,6 +1,7 @@
 """Judges new images with a finished run: preprocessed, scored and calibrated as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from leukemia.data.manifest import BadFile
 from leukemia.errors import UserError
 from leukemia.report.calibration import apply_temperature
 from leukemia.report.scores import Scores
+from leukemia.streams import MANY, Streams, make_network
+
+Floats = NDArray[np.float64]
+
+SURE, SLACK = 0.95, 0.5
+"""Of a quick answer: the least top probability, and the change of its log-odds to allow for."""
 
 
 class Predictor:
@@ -71,35 +78,60 @@ class Predictor:
             images: files, or arrays (H, W, 3) of uint8, RGB.
             progress: show a bar, where stderr is a terminal.
         """
-        size = self.finished.cfg.trainer.eval_batch_size
-        found = [np.empty((0, len(self.classes)))]
         good: list[str] = []
         bad: list[BadFile] = []
-        batch: list[NDArray[np.uint8]] = []
-        prepared = zip(names, prepare(images, self.preprocess), strict=True)
+        found: list[Floats] = []
+        left = iter(names)
+        # None: only where stderr is a terminal.
         disable = None if progress else True
-        for name, pixels in tqdm(
-            prepared, "predicting", len(names), leave=False, disable=disable, unit="image"
-        ):
-            if isinstance(pixels, BadImage):
-                bad.append(BadFile(name, str(pixels)))
-                continue
-            good.append(name)
-            batch.append(pixels)
-            if len(batch) == size:
-                found.append(self.finished.score(np.stack(batch)))
-                batch.clear()
-        if batch:
-            found.append(self.finished.score(np.stack(batch)))
-        flat = apply_temperature(np.concatenate(found), self.calibration.temperature)
+        with tqdm(
+            desc="predicting", total=len(names), leave=False, disable=disable, unit="image"
+        ) as bar:
+            for chunk in self._chunks(images):
+                for result in chunk:
+                    name = next(left)
+                    if isinstance(result, BadImage):
+                        bad.append(BadFile(name, str(result)))
+                    else:
+                        good.append(name)
+                        found.append(result)
+                bar.update(len(chunk))
+        flat = self._calibrated(np.array(found).reshape(len(found), len(self.classes)))
         uncertain = self.calibration.uncertain(flat, self.classes)
         return Scores(tuple(good), flat, ~uncertain, self.classes), tuple(bad)
+
+    def _calibrated(self, scores: Floats) -> Floats:
+        return apply_temperature(scores, self.calibration.temperature)
+
+    def _chunks(self, images: Sequence[Image]) -> Iterator[list[Floats | BadImage]]:
+        """Yield some images after others: the probabilities (C,) of each, or what is wrong."""
+        network = make_network(self.finished) if len(images) >= MANY else None
+        if network is not None:
+            streams = Streams(self.finished, network, self._doubtful)
+            if streams.agree(images):
+                yield from streams.score(images)
+                return
+        size = self.finished.cfg.trainer.eval_batch_size
+        prepared = prepare(images, self.preprocess)
+        while chunk := list(islice(prepared, size)):
+            good = [pixels for pixels in chunk if not isinstance(pixels, BadImage)]
+            rows = iter(self.finished.score(np.stack(good)) if good else ())
+            yield [item if isinstance(item, BadImage) else next(rows) for item in chunk]
+
+    def _doubtful(self, scores: Floats) -> NDArray[np.bool_]:
+        flat = self._calibrated(scores)
+        near = self.calibration.close(flat, self.classes, SLACK)
+        return np.asarray(near | (flat.max(axis=1) < SURE))
 
 
 def open_predictor(run: str | PathLike[str], **trainer: object) -> Predictor:
     """Open a finished run to judge images with; see `leukemia.load`."""
     return Predictor(
-        open_finished(Path(run).expanduser(), **{"progress": False, "tta": False, **trainer})
+        open_finished(
+            Path(run).expanduser(),
+            # As many threads as here are cores, whatever the run was trained with.
+            **{"progress": False, "tta": False, "threads": None, **trainer},
+        )
     )
 
 

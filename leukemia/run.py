@@ -100,6 +100,11 @@ class RunDir:
         return self.path / "report.html"
 
     @property
+    def wandb_id(self) -> Path:
+        """The id of the W&B run, which a resumed run goes on with."""
+        return self.path / "wandb.id"
+
+    @property
     def card(self) -> Path:
         """What the model is for, what it is not, and what was not shown."""
         return self.path / "MODEL_CARD.md"

@@ -1,11 +1,15 @@
 """Rebuild table, figures and report of a study: ``python -m leukemia.study dir=runs/<study>``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
 from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    from leukemia.report.study import Study
 
 
 def main() -> None:
@@ -26,6 +30,41 @@ def study(cfg: DictConfig) -> None:
         f"{len(found.with_status(DONE))} of {len(found.trials)} trials are done.\n"
         f"  table   {found.path / 'trials.csv'}\n  report  {found.path / 'report.html'}"
     )
+    if cfg.dashboard is not None:
+        _make_dashboard(found, str(cfg.dashboard))
+
+
+def _make_dashboard(found: "Study", where: str) -> None:
+    """Write ``dashboard.json``, and make the W&B workspace that it describes when online."""
+    from leukemia import dashboard
+    from leukemia.run import open_run, write_json
+
+    begun = next((trial.path for trial in found.trials if trial.status != "waiting"), None)
+    if begun is None or not (begun / "config.yaml").is_file():
+        raise UserError(f"No trial of '{found.path}' has begun: a dashboard has none to show.")
+    _, cfg = open_run(begun)
+    spec = dashboard.describe(
+        OmegaConf.select(cfg, "logger.group") or found.name,
+        [_single(cfg, key) for key in found.varied],
+        metric=found.rule.metric,
+        direction=found.rule.direction,
+    )
+    path = found.path / "dashboard.json"
+    write_json(path, spec)
+    entity, _, project = where.rpartition("/")
+    address = dashboard.publish(spec, project=project, entity=entity or None)
+    print(
+        f"  dashboard {address or path}"
+        + ("" if address else " (W&B is offline: after `wandb login` the same command makes it)")
+    )
+
+
+def _single(cfg: DictConfig, key: str) -> str:
+    """Return where a run's settings hold the one value of a choice: ``model.head.name``."""
+    for name in (key, f"model.{key}"):
+        if (node := OmegaConf.select(cfg, name)) is not None:
+            return f"{name}.name" if OmegaConf.is_dict(node) and "name" in node else name
+    return key
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from leukemia.model.fit import Row, Stage
     from leukemia.model.hardware import Hardware
     from leukemia.model.network import Network
-    from leukemia.tracking import Tracker
+    from leukemia.report.predictions import Predictions
+    from leukemia.tracking import Metrics, Trackers
 
 
 def main() -> None:
@@ -89,11 +90,12 @@ class Training:
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
         from leukemia.data.split import write_split
-        from leukemia.tracking import make_tracker
+        from leukemia.tracking import check_loggers, make_trackers
 
         cfg = self.cfg
         check_settings(cfg)
         map_method(cfg)
+        check_loggers(cfg)
         hardware, stages = build_hardware(cfg), build_stages(cfg)
         data = build_data(cfg)
         data.prepare_data()
@@ -113,14 +115,10 @@ class Training:
             pixels = data.pixels()[0]
             rows = sorted(row for part in data.parts.values() for row in part)
             write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
-        tracker = make_tracker(cfg, self.run.path)
-        try:
+        with make_trackers(cfg, self.run) as trackers:
             for stage in stages:
-                self._run_stage(stage, data, network, hardware, tracker)
-            metrics = self._finish(data, network, hardware)
-            tracker.summary(metrics)
-        finally:
-            tracker.finish()
+                self._run_stage(stage, data, network, hardware, trackers)
+            trackers.conclude(*self._finish(data, network, hardware), data)
         self.run.finish()
         if not self.cfg.trainer.keep_last:
             self.run.drop_states()
@@ -147,7 +145,7 @@ class Training:
         data: "Sources",
         network: "Network",
         hardware: "Hardware",
-        tracker: "Tracker",
+        trackers: "Trackers",
     ) -> None:
         import torch
 
@@ -164,7 +162,7 @@ class Training:
 
         def write(rows: "list[Row]") -> None:
             write_history(self.run.history, rows)
-            tracker.log(rows[-1])
+            trackers.log(rows)
 
         history = History(stage.name, [r for r in earlier if r["stage"] != stage.name], write)
         stage_data = build_stage_data(self.cfg, stage, data, network, hardware)
@@ -175,7 +173,7 @@ class Training:
 
     def _finish(
         self, data: "Sources", network: "Network", hardware: "Hardware"
-    ) -> dict[str, dict[str, Any]]:
+    ) -> "tuple[Metrics, dict[str, Predictions]]":
         from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
@@ -210,7 +208,7 @@ class Training:
         )
         write_json(run.environment, seen)
         if self.quiet:
-            return metrics
+            return metrics, predictions
         write_page(
             run,
             cfg,
@@ -232,7 +230,7 @@ class Training:
             },
             self.notes[2:],
         )
-        return metrics
+        return metrics, predictions
 
 
 if __name__ == "__main__":

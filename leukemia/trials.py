@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
+from leukemia.folds import check_folds, pool_folds
 from leukemia.report.intervals import shown
 from leukemia.report.rule import Rule
 from leukemia.report.study import (
@@ -25,6 +26,8 @@ from leukemia.report.study import (
 )
 from leukemia.run import RunDir, open_run
 from leukemia.settings import difference, settle
+
+_TOLD = ("macro_f1", "cancer_recall", "nll")
 
 
 def open_study(
@@ -57,6 +60,8 @@ def open_study(
         except UserError as error:
             raise UserError(f"{error} ({_words(varied[number])})") from error
         _check_folder(trial_folder(folder, number), cfg)
+    if study.pooled:
+        check_folds(study, varied, cfgs)
     for path in folder.glob("*/config.yaml"):
         if path.parent.name.isdigit() and int(path.parent.name) >= len(cfgs):
             raise UserError(
@@ -70,6 +75,7 @@ def open_study(
         "direction": rule.direction,
         "tie_break": rule.tie_break,
         "chart": study.chart,
+        "pooled": study.pooled,
         "trials": list(varied),
     }
     write_text(study_file(folder), json.dumps(record, indent=1) + "\n")
@@ -138,7 +144,7 @@ def hold(run: RunDir) -> Iterator[None]:
 
 def _said(run: RunDir) -> str:
     figures = json.loads(run.metrics.read_text())["val"]
-    values = [f"{name} {shown(figures[name])}" for name in ("macro_f1", "cancer_recall", "nll")]
+    values = [f"{name} {shown(figures[name])}" for name in _TOLD]
     return f"{run.path}: done; validation: {', '.join(values)}"
 
 
@@ -180,16 +186,29 @@ def conclude(folder: Path, settings: DictConfig) -> None:
         if left or (failed and not settings.skip_failed):
             raise UserError(
                 f"{len(failed)} of {len(study.trials)} trials failed and {left} were not finished, "
-                f"so no winner was chosen and the test part stayed closed: the same command tries "
-                f"them again; study.skip_failed=true chooses without those that failed "
-                f"({folder}/<trial>/error.txt says more)."
+                f"so the test part stayed closed: the same command tries "
+                f"them again; study.skip_failed=true chooses a winner without those that "
+                f"failed ({folder}/<trial>/error.txt says more)."
             )
-        _score(study)
+        if study.pooled:
+            _pool(study)
+        else:
+            _score(study)
     finally:
         write_study(study)
         print(f"  table   {folder / 'trials.csv'}\n  report  {folder / 'report.html'}")
     if failed:
         raise UserError(f"{len(failed)} of {len(study.trials)} trials failed; see above.")
+
+
+def _pool(study: Study) -> None:
+    with FileLock(study.path / ".locks" / "winner.lock"):
+        figures = pool_folds(study)
+    values = [f"{name} {shown(figures[name], figures['interval'].get(name))}" for name in _TOLD]
+    print(
+        f"{figures['n']} images in {len(study.trials)} folds, each predicted once by the run that "
+        f"held it out: {', '.join(values)}."
+    )
 
 
 def _score(study: Study) -> None:

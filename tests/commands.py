@@ -32,7 +32,11 @@ def command(verb: str, *overrides: str) -> list[str]:
 
 
 def environment(cache: Path, **changes: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("LEUKEMIA_DATA", "WANDB_MODE")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "LEUKEMIA_DATA" and not name.startswith("WANDB_")
+    }
     return {**kept, "LEUKEMIA_CACHE": str(cache), "COLUMNS": "100", **changes}
 
 

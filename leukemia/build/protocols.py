@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig
 
-from leukemia.build.data import make_parts
+from leukemia.build.splits import make_parts
 from leukemia.data.groups import identical_groups, join_groups
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from leukemia.data.cache import Preprocess
 from leukemia.data.files import BadImage, read_image
-from leukemia.data.mask import apply_mask, stain_finder, stain_mask
+from leukemia.data.mask import darken, stain_finder, stain_mask
 from leukemia.data.pool import in_threads
 from leukemia.errors import UserError
 
@@ -121,10 +121,11 @@ def prepare(
         workers: threads; ``None`` for one a core, at most 8, for each may hold a large image.
     """
     workers = workers or min(os.cpu_count() or 1, 8)
-    yield from in_threads(partial(_prepare, preprocess), images, workers=workers)
+    yield from in_threads(partial(prepare_image, preprocess), images, workers=workers)
 
 
-def _prepare(preprocess: Preprocess, image: Image) -> NDArray[np.uint8] | BadImage:
+def prepare_image(preprocess: Preprocess, image: Image) -> NDArray[np.uint8] | BadImage:
+    """Return the preprocessed pixels (size, size, 3) of an image, or why it cannot be judged."""
     try:
         rgb = image if isinstance(image, np.ndarray) else read_image(Path(image))
     except BadImage as error:
@@ -132,6 +133,9 @@ def _prepare(preprocess: Preprocess, image: Image) -> NDArray[np.uint8] | BadIma
     square = preprocess.square(rgb)
     # A network calls a blank field anything, and is sure of it. Every image of Aria et al. has
     # stained pixels, by either order of the mask.
-    if not stain_mask(square, stain_finder(preprocess.mask)).any():
+    stained = stain_mask(square, stain_finder(preprocess.mask))
+    if not stained.any():
         return BadImage("shows no cell: none of its pixels is in the stain ranges (mask.ranges)")
-    return apply_mask(square, preprocess.mask)
+    if preprocess.mask.order == "none":
+        return square
+    return darken(square, stained, preprocess.mask.background)

@@ -110,8 +110,19 @@ def apply_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:
     Returns:
         A new image, shape ``(H, W, 3)``, uint8.
     """
-    dimmed = np.round(np.arange(256) * spec.background).astype(np.uint8)
+    return darken(rgb, stain_mask(rgb, spec), spec.background)
+
+
+def darken(rgb: NDArray[np.uint8], kept: NDArray[np.bool_], background: float) -> NDArray[np.uint8]:
+    """Darken what is not kept; see `apply_mask`.
+
+    Args:
+        rgb: an image, shape ``(H, W, 3)``, uint8; it is not changed.
+        kept: the pixels that stay, ``(H, W)``.
+        background: see `MaskSpec`.
+    """
+    dimmed = np.round(np.arange(256) * background).astype(np.uint8)
     # By OpenCV, which takes a fifth of numpy's time here.
     masked = cv2.LUT(rgb, dimmed)
-    cv2.copyTo(rgb, stain_mask(rgb, spec).astype(np.uint8), masked)
+    cv2.copyTo(rgb, kept.astype(np.uint8), masked)
     return np.asarray(masked, dtype=np.uint8)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import softmax
+from scipy.special import logit, softmax
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.report.metrics import point_scores
 from leukemia.report.operating import HALF, choose_threshold, review_confidence, uncertain
-from leukemia.report.predictions import Predictions
+from leukemia.report.predictions import Predictions, cancer_probability
 
 Floats = NDArray[np.float64]
 
@@ -122,6 +122,19 @@ class Calibration:
         """
         return uncertain(probabilities, classes, self.threshold, self.confidence)
 
+    def close(self, probabilities: Floats, classes: Classes, slack: float) -> NDArray[np.bool_]:
+        """Which images a small change of their probabilities could judge otherwise, (N,).
+
+        Args:
+            probabilities: (N, C), calibrated.
+            classes: names and order of the C classes.
+            slack: the change of the log-odds of the top probability, and of P(cancer).
+        """
+        top, cancer = probabilities.max(axis=1), cancer_probability(probabilities, classes)
+        moved = [np.abs(_logit(top) - _logit(self.confidence))]
+        moved += [np.abs(_logit(cancer) - _logit(limit)) for limit in (self.threshold, HALF)]
+        return np.asarray(np.min(moved, axis=0) < slack)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the fields, and `at_bound` for who reads the file."""
         return {**asdict(self), "at_bound": self.at_bound}
@@ -216,3 +229,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "before": (_has_scores, f"an object of numbers {', '.join(SCORES)}"),
     "after": (_has_scores, f"an object of numbers {', '.join(SCORES)}"),
 }
+
+
+def _logit(p: Floats | float) -> Floats:
+    return np.asarray(logit(np.clip(p, 1e-12, 1 - 1e-12)))

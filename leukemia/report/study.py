@@ -19,7 +19,8 @@ from leukemia.report.intervals import mean_interval
 from leukemia.report.rule import HIGHER_IS_BETTER, Rule
 
 DONE, FAILED, STARTED, WAITING = "done", "failed", "started", "waiting"
-SEED = "seed"
+SEED, FOLD = "seed", "split.fold"
+REPEATED = (SEED, FOLD)  # trials that differ in these alone repeat one setting
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Trial:
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """What it shares with the trials that differ in the seed alone."""
-        return tuple((key, value) for key, value in self.settings.items() if key != SEED)
+        """What it shares with the trials that differ in seed or fold alone."""
+        return tuple((key, value) for key, value in self.settings.items() if key not in REPEATED)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Study:
         rule: which setting wins.
         chart: ``bars``, ``heatmap`` or ``curves``.
         trials: in order.
+        pooled: whether its trials are the folds of one division, whose predictions are pooled.
     """
 
     path: Path
@@ -67,6 +69,12 @@ class Study:
     rule: Rule
     chart: str
     trials: tuple[Trial, ...]
+    pooled: bool = False
+
+    @property
+    def repeats(self) -> str:
+        """What figures are averaged over, in a word."""
+        return "folds" if FOLD in self.varied else "seeds"
 
     @property
     def varied(self) -> list[str]:
@@ -177,6 +185,7 @@ def read_study(folder: Path) -> Study:
             _read_trial(number, trial_folder(folder, number), settings)
             for number, settings in enumerate(record["trials"])
         ),
+        record.get("pooled", False),
     )
 
 

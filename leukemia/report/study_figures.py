@@ -12,7 +12,7 @@ from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
 from leukemia.report.history import read_history
 from leukemia.report.intervals import shown
 from leukemia.report.rule import HIGHER_IS_BETTER
-from leukemia.report.study import SEED, Study, Trial, mean, number, seed_interval, values
+from leukemia.report.study import REPEATED, Study, Trial, mean, number, seed_interval, values
 
 _LINES = tuple((c, line) for line in ("-", "--", ":") for c in (BLUE, ORANGE, GREEN, GREY))
 _TITLES = {
@@ -211,7 +211,7 @@ def short(key: str) -> str:
 
 
 def _axes_of(study: Study) -> list[str]:
-    return [key for key in study.varied if key != SEED]
+    return [key for key in study.varied if key not in REPEATED]
 
 
 def _values(study: Study, key: str) -> list[str]:

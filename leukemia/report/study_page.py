@@ -8,6 +8,7 @@ from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.report.figures import save
+from leukemia.report.folds_page import folds_opening, pooled_sections
 from leukemia.report.intervals import shown
 from leukemia.report.page import image, page, table
 from leukemia.report.study import (
@@ -25,10 +26,10 @@ from leukemia.report.study_figures import draw, known, label
 
 _FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
 _CAPTIONS = {
-    "bars": "Validation by setting: bars are means over seeds, dots are seeds, lines Student's "
-    "95% interval of the mean over seeds (how far chance in split and training moves it).",
-    "heatmap": "Validation on the grid: mean over seeds, and half the range over seeds.",
-    "curves": "Validation by epoch: mean over seeds, the band spans them.",
+    "bars": "Validation by setting: bars are means over {repeats}, dots are {repeats}, lines "
+    "Student's 95% interval of that mean (how far chance in split and training moves it).",
+    "heatmap": "Validation on the grid: mean over {repeats}, and half the range over them.",
+    "curves": "Validation by epoch: mean over {repeats}, the band spans them.",
     "search": "Every trial of the search as a line through its settings, coloured by its figure.",
 }
 
@@ -39,12 +40,13 @@ def write_study(study: Study) -> None:
     figures = draw(study)
     for name, figure in figures.items():
         save(figure, study.path / "figures" / f"{name}.png")
+    captions = {name: _CAPTIONS[name].format(repeats=study.repeats) for name in figures}
     sections = [
         *_opening(study),
-        *_winner(study.path),
+        *(pooled_sections(study) if study.pooled else _winner(study.path)),
         *_settings(study),
         *(
-            image(figure, f"{_CAPTIONS[name]} trials.csv has the values.", _CAPTIONS[name])
+            image(figure, f"{captions[name]} trials.csv has the values.", captions[name])
             for name, figure in figures.items()
         ),
         *_trials(study),
@@ -55,6 +57,10 @@ def write_study(study: Study) -> None:
 def _opening(study: Study) -> Iterator[str]:
     counts = {s: len(study.with_status(s)) for s in (DONE, FAILED, STARTED, WAITING)}
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    if study.pooled:
+        yield folds_opening()
+        yield f"<p>{len(study.trials)} trials: {words}.</p>"
+        return
     yield (
         '<p class="warning"><strong>Research software, not a diagnostic device.</strong> '
         "Trials are compared on validation; the test part is opened once, for the winner.</p>"
@@ -92,18 +98,18 @@ def _settings(study: Study) -> Iterator[str]:
         return
     names = list(dict.fromkeys([study.rule.metric, *_FIGURES]))
     rows = [
-        [label(group), str(len(group)), *(_over_seeds(group, name) for name in names)]
+        [label(group), str(len(group)), *(_repeated(group, name) for name in names)]
         for group in study.ranked()
     ]
     yield "<h2>Settings</h2>"
     yield table(
-        "Validation, best first: mean over seeds with Student's 95% interval",
-        ["setting", "seeds", *names],
+        f"Validation, best first: mean over {study.repeats} with Student's 95% interval",
+        ["setting", study.repeats, *names],
         rows,
     )
 
 
-def _over_seeds(group: Sequence[Trial], name: str) -> str:
+def _repeated(group: Sequence[Trial], name: str) -> str:
     return known(mean(group, name), seed_interval(group, name))
 
 

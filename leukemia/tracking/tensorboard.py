@@ -1,0 +1,58 @@
+"""TensorBoard: event files in the run directory."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.tensorboard import SummaryWriter
+
+from leukemia.report.curves import roc_and_pr
+from leukemia.report.figures import confusion_matrix
+from leukemia.report.predictions import Predictions
+from leukemia.run import RunDir
+from leukemia.tracking import History, Metrics, curves, scalars
+
+if TYPE_CHECKING:
+    from leukemia.data.datamodule import ArrayDataModule
+
+
+class TensorBoardTracker:
+    """One step axis over all stages: the epoch, counted on.
+
+    Args:
+        cfg: the settings, shown as text.
+        run: its folder ``tensorboard`` receives the event files.
+    """
+
+    def __init__(self, cfg: DictConfig, run: RunDir) -> None:
+        """Open a new event file."""
+        # A killed writer may have lost its last rows: all are written again, and what earlier
+        # files hold is dropped by the reader.
+        self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=0)
+        self.writer.add_text("config", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
+        self.sent = 0
+
+    def log(self, history: History) -> None:
+        """Write the epochs that are new."""
+        for row in history[self.sent :]:
+            self.sent += 1
+            for name, value in curves(row).items():
+                self.writer.add_scalar(name, value, self.sent)
+        self.writer.flush()
+
+    def conclude(
+        self, metrics: Metrics, predictions: Mapping[str, Predictions], data: "ArrayDataModule"
+    ) -> None:
+        """Write the figures of each part at the last epoch."""
+        for part, table in predictions.items():
+            for name, value in scalars(metrics[part], part).items():
+                self.writer.add_scalar(name, value, self.sent)
+            for name, figure in (
+                ("confusion", confusion_matrix(metrics[part]["confusion"], table.classes)),
+                ("roc_and_pr", roc_and_pr({part: table})),
+            ):
+                self.writer.add_figure(f"{part}/{name}", figure, self.sent)
+
+    def close(self, *, failed: bool) -> None:
+        """Close the event file."""
+        self.writer.close()

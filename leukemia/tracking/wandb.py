@@ -1,0 +1,187 @@
+"""Weights & Biases: one run for all stages, on one step axis, gone on with after a kill."""
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+from uuid import uuid4
+
+import wandb
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia.atomic import write_text
+from leukemia.errors import UserError
+from leukemia.report.predictions import Predictions
+from leukemia.run import RunDir
+from leukemia.tracking import CURVES, EPOCH, History, Metrics, curves, scalars
+from leukemia.tracking.media import charts, mistakes_table
+
+if TYPE_CHECKING:
+    from leukemia.data.datamodule import ArrayDataModule
+
+Mode = Literal["online", "offline", "disabled"]
+
+_MODES: dict[str, Mode] = {
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "run": "online",  # the last two are old names that W&B still takes
+    "dryrun": "offline",
+}
+_CONNECT = 30  # seconds to wait for the server at the start
+
+
+def choose_mode() -> Mode:
+    """How W&B runs here: as WANDB_MODE says; else online when logged in, offline otherwise.
+
+    Raises:
+        UserError: an unknown WANDB_MODE, a key of no valid form, or ``online`` without a login.
+    """
+    asked = os.environ.get("WANDB_MODE")
+    if asked and asked not in _MODES:
+        raise UserError(
+            f"Expected WANDB_MODE to be online, offline or disabled, but got '{asked}'."
+        )
+    try:
+        settings = wandb.setup(wandb.Settings(silent=True)).settings
+        mode = _MODES.get(settings.mode, "online")
+        if mode != "online" or wandb.login(prompt=False, verify=False):
+            return mode
+    except wandb.Error as error:
+        raise UserError(f"W&B cannot log in: {str(error).splitlines()[0]}") from error
+    if asked:
+        raise UserError(
+            "WANDB_MODE=online needs a login: run `wandb login`, set WANDB_API_KEY, or unset "
+            "WANDB_MODE to go offline."
+        )
+    return "offline"
+
+
+class WandbTracker:
+    """One W&B run.
+
+    Args:
+        cfg: the settings; ``logger`` and, in a study, ``study.name`` are read here.
+        run: the run directory, which also receives W&B's own files and the id of the W&B run.
+        mode: ``online`` or ``offline``; a server that does not answer turns the first into the
+            second.
+    """
+
+    def __init__(self, cfg: DictConfig, run: RunDir, mode: Mode) -> None:
+        """Start the W&B run, or go on with the one that the run directory names."""
+        self.logger, self.files = cfg.logger, run
+        if not run.wandb_id.is_file():
+            write_text(run.wandb_id, uuid4().hex[:8])
+        folder = run.path.absolute()
+        study = OmegaConf.select(cfg, "study.name")
+        # Hydra numbers the jobs of a multirun.
+        self.trial = study is not None or folder.name.isdecimal()
+        identity = {
+            "id": run.wandb_id.read_text().strip(),
+            "resume": "allow",
+            "project": cfg.logger.project,
+            "group": cfg.logger.group or study or (folder.parent.name if self.trial else None),
+            "name": f"{folder.parent.name}/{folder.name}" if self.trial else folder.name,
+            "job_type": "+".join(cfg.stages),
+            "tags": [cfg.data.name, cfg.model.name, *cfg.logger.tags],
+            "config": cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
+        }
+        _put_aside(folder / "wandb", identity["id"])
+        self.run = _start({**identity, "dir": folder}, mode, cfg.logger.timeout)
+        self.run.define_metric(EPOCH, hidden=True)
+        self.run.define_metric(f"{CURVES}/*", step_metric=EPOCH)
+        # The server knows how far an earlier part of this run came. An offline part knows nothing,
+        # and holds every epoch itself.
+        self.sent = self.run.starting_step
+        if not self.run.offline:
+            _tell(f"W&B: {self.run.project_url if self.trial else self.run.url}")
+
+    def log(self, history: History) -> None:
+        """Log the epochs that are new."""
+        for step in range(self.sent, len(history)):
+            self.run.log({EPOCH: step + 1, **curves(history[step])}, step=step, commit=True)
+        self.sent = max(self.sent, len(history))
+
+    def conclude(
+        self, metrics: Metrics, predictions: Mapping[str, Predictions], data: "ArrayDataModule"
+    ) -> None:
+        """Send the figures of each part, its charts, its worst mistakes, and the artifacts."""
+        with _kept_in(self.files.path / "wandb"):
+            for part, table in predictions.items():
+                self.run.summary.update(scalars(metrics[part], part))
+                mistakes = mistakes_table(part, table, data, self.logger.mistakes)
+                self.run.log({f"{part}/mistakes": mistakes, **charts(part, table)})
+            if self.logger.artifacts:
+                self._send("model", self.files.checkpoints / "best.ckpt")
+                self._send("split", self.files.split)
+
+    def _send(self, kind: str, path: Path) -> None:
+        artifact = wandb.Artifact(f"{kind}-{self.run.id}", kind)
+        # Immutable: sent from where it lies, without a copy.
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        self.run.log_artifact(artifact)
+
+    def close(self, *, failed: bool) -> None:
+        """End the W&B run: the next run of this process gets one of its own."""
+        # One line for all trials of a study.
+        where = self.files.path.parent / "*" if self.trial else self.files.path
+        parts = "*".join(shlex.quote(text) for text in f"{where}/wandb/".split("*"))
+        try:
+            self.run.finish(exit_code=int(failed))
+        except TimeoutError:
+            _tell(
+                f"W&B: not all was sent within {self.logger.timeout} s; send the rest with: "
+                f"wandb sync --include-online {parts}run-*"
+            )
+        if self.run.offline:
+            _tell(f"W&B: offline; send it later with: wandb sync {parts}offline-run-*")
+
+
+def _start(identity: dict[str, Any], mode: Mode, timeout: float) -> "wandb.Run":
+    settings = wandb.Settings(
+        silent=True,
+        init_timeout=_CONNECT,
+        finish_timeout=timeout,  # W&B would try for ever
+        finish_timeout_raises=True,
+    )
+    try:
+        return wandb.init(**identity, mode=mode, settings=settings)
+    except wandb.Error as error:
+        if mode != "online":
+            raise
+        _tell(f"W&B: the server cannot be used, so offline: {str(error).splitlines()[0]}")
+        wandb.teardown()  # it still holds the run
+    return wandb.init(**identity, mode="offline", settings=settings)
+
+
+def _put_aside(folder: Path, run_id: str) -> None:
+    """Move what a killed run wrote offline out of the way of `wandb sync`.
+
+    It may lack the last epochs, which a killed W&B never wrote. The part that is begun now holds
+    them all; `wandb sync` of both would send them twice, or, before W&B 0.31, keep either.
+    """
+    for part in folder.glob(f"offline-run-*-{run_id}"):
+        aside = folder / "superseded"
+        aside.mkdir(exist_ok=True)
+        part.rename(aside / part.name)
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Let W&B keep the images of its tables, until they are sent, in the run and not at home."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = before or str(folder.absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+
+
+@cache
+def _tell(line: str) -> None:
+    """Print a line once, however many trials this process runs."""
+    print(line)
