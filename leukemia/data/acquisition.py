@@ -72,8 +72,7 @@ def find_groups(
     bars = _STYLE * np.eye(int(styles.max()) + 1)[styles]
     points = np.hstack([_in_near_distances(known), bars])
     found = _divide(points, smallest, largest * len(points))
-    order = np.argsort(-np.bincount(found), kind="stable")
-    return np.argsort(order)[found]
+    return _by_size(found)
 
 
 def keep_together(groups: NDArray[np.int64], related: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -84,13 +83,18 @@ def keep_together(groups: NDArray[np.int64], related: NDArray[np.int64]) -> NDAr
         related: which images belong together, (N,).
 
     Returns:
-        Group ids, (N,); each set of related images is in one group.
+        Group ids, (N,), by descending size from 0; each set of related images is in one group.
     """
     moved = groups.copy()
     for one in np.flatnonzero(np.bincount(related) > 1):
         rows = related == one
         moved[rows] = np.bincount(groups[rows]).argmax()
-    return np.unique(moved, return_inverse=True)[1]
+    return _by_size(np.unique(moved, return_inverse=True)[1])
+
+
+def _by_size(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    order = np.argsort(-np.bincount(groups), kind="stable")
+    return np.argsort(order)[groups]
 
 
 def _medians(values: Floats) -> Floats:

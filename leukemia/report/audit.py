@@ -89,13 +89,12 @@ class Audit:
         lines = []
         for name, floors in by_feature(self.floors).items():
             if any(floor.above_chance for floor in floors):
-                reached = ", ".join(f"{f.accuracy:.3f} (split={f.protocol})" for f in floors)
+                reached = ", ".join(f"{f.accuracy:.3f} ({f.protocol})" for f in floors)
                 told = max(floors, key=lambda floor: floor.n)
                 lines.append(
-                    f"Shortcut: {name} alone reaches an accuracy of {reached}, where always "
-                    f"naming the largest class has {told.chance:.3f}; it tells "
+                    f"Shortcut: {name} alone reaches an accuracy of {reached}; it tells "
                     f"{told.given_away} from the rest with a balanced accuracy of "
-                    f"{told.balanced:.3f} (split={told.protocol})."
+                    f"{told.balanced:.3f} ({told.protocol})."
                 )
         return lines
 

@@ -37,8 +37,8 @@ def floors_figure(audit: Audit) -> Figure:
         for place, (_, floor) in zip(places, mine, strict=True):
             if floor.interval:
                 axes.hlines(place, *floor.interval, color=colour, lw=1.5)
-    chance = max((floor.chance for floor in audit.floors), default=0)
-    axes.axvline(chance, color=GREY, ls="--", lw=1, label="largest class")
+    largest = np.bincount(audit.labels).max() / len(audit.labels)
+    axes.axvline(largest, color=GREY, ls="--", lw=1, label="largest class")
     axes.set_yticks(range(len(features)), list(features))
     axes.set(xlim=(0, 1), xlabel="accuracy")
     axes.invert_yaxis()
@@ -88,7 +88,7 @@ def health_figure(audit: Audit) -> Figure:
 
 
 def montage(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Put pictures side by side, each squashed to one square.
+    """Put pictures side by side on white, each squashed to one square.
 
     Args:
         pictures: RGB, (H, W, 3), one or more.
@@ -96,5 +96,9 @@ def montage(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     Returns:
         (112, 112 n, 3).
     """
-    tiles = [np.array(Image.fromarray(picture).resize((TILE, TILE))) for picture in pictures]
-    return np.hstack(tiles)
+    wide: NDArray[np.uint8] = np.full((TILE, TILE * len(pictures), 3), 255, np.uint8)
+    side = TILE - 2
+    for k, picture in enumerate(pictures):
+        tile = np.array(Image.fromarray(picture).resize((side, side)))
+        wide[:side, k * TILE : k * TILE + side] = tile
+    return wide

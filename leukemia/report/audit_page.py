@@ -26,7 +26,7 @@ from leukemia.report.page import image, page, photograph, table
 
 _MEMBERS = 8  # pictures of a group
 _MONTAGES = 40  # groups that are shown
-_PAIRS = 24  # duplicates that are shown
+_PAIRS = 12  # duplicates that are shown; of label errors six times as many
 _UNFIT = 8  # images shown of each fault
 _ROWS = 200  # of a table
 
@@ -91,10 +91,15 @@ def _floors(audit: Audit, folder: Path) -> Iterator[str]:
         for name, floors in by_feature(audit.floors).items():
             said = {floor.protocol: cell(floor) for floor in floors}
             rows.append([name, *(said.get(protocol, "") for protocol in protocols)])
+        if caption.startswith("Accuracy"):
+            chance = {floor.protocol: shown(floor.chance) for floor in audit.floors}
+            rows.append(["always the largest class", *(chance[name] for name in protocols)])
         yield table(caption, header, rows)
     figure = floors_figure(audit)
     save(figure, folder / "figures" / "floors.png")
-    caption = "Accuracy from features without shape, by split; the line is the largest class."
+    caption = (
+        "Accuracy from features without shape, by split; the line is the largest class of all."
+    )
     yield image(figure, f"{caption} The table above has the values.", caption)
     whole = "the groups of data.groups" if audit.own_groups else "the acquisition groups below"
     yield (
@@ -117,8 +122,9 @@ def _duplicates(audit: Audit, read: Read) -> Iterator[str]:
         f"<p>{len(pairs)} pairs show one field, {n_wrong} of them across classes. Across classes "
         "they are label errors; within one they must not lie on both sides of a split.</p>"
     )
-    # All label errors that a page can hold, of the others a few.
-    chosen = pairs[: max(min(n_wrong, 3 * _PAIRS), _PAIRS)]
+    # Identical files teach the eye nothing.
+    others = sorted(pairs[n_wrong:], key=lambda pair: (pair["kind"] == "identical", pair["first"]))
+    chosen = [*pairs[: min(n_wrong, 6 * _PAIRS)], *others[:_PAIRS]]
     yield f'<div class="cases">{"".join(_pair(audit, pair, read) for pair in chosen)}</div>'
     rows = [
         [

@@ -56,6 +56,8 @@ def test_scale_bars_are_told_apart(style, box, ink):
         picture[box[0] : box[1], 186:216] = 255
     if ink:
         cv2.line(picture, (190, 209), (212, 209), ink, 2)
+    if style == "large box":
+        cv2.putText(picture, "200", (191, 204), cv2.FONT_HERSHEY_SIMPLEX, 0.35, ink)
     assert STYLES[look(picture).bar] == style
 
 
@@ -74,7 +76,7 @@ def test_each_cue_looks_where_its_name_says():
     picture = smear()
     marked, recoloured = picture.copy(), picture.copy()
     marked[corner(picture.shape)] = 0
-    recoloured[50:70, 30:50] = (90, 20, 20)  # inside a nucleus
+    recoloured[50:70, 30:50] = picture[50:70, 30:50, ::-1]  # inside a nucleus
 
     def changed(other: np.ndarray) -> set[str]:
         data = cv2.imencode(".jpg", picture)[1].tobytes()
