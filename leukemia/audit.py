@@ -6,7 +6,7 @@ import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -109,8 +109,14 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
         floors=measure_floors(kept.cues, manifest.labels, classes, protocols, **cfg.floors),
         skipped=[(bad.path, bad.reason) for bad in manifest.skipped],
         notes=notes,
-        settings=OmegaConf.to_container(OmegaConf.masked_copy(cfg, _SETTINGS), resolve=True),
+        settings=_plain(cfg),
     )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings that what was found depends on."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    return {key: plain[key] for key in _SETTINGS} if isinstance(plain, dict) else {}
 
 
 def _groups_csv(manifest: "Manifest", groups: "NDArray[np.int64]") -> str:
@@ -134,13 +140,15 @@ def _check(cfg: DictConfig) -> None:
         ("health.blur", 0, float("inf")),
         ("health.exposure", 0, 1),
         ("floors.penalty", 0, float("inf")),
+        ("floors.most", 0, float("inf")),
     ):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not low < value <= high:
             end = "" if high == float("inf") else f" and at most {high}"
             raise UserError(f"Expected {key} to be above {low}{end}, but got {value!r}.")
-    if not isinstance(cfg.groups.smallest, int):
-        raise UserError(f"Expected groups.smallest to be whole, but got {cfg.groups.smallest}.")
+    for key in ("groups.smallest", "floors.most"):
+        if not isinstance(value := OmegaConf.select(cfg, key), int):
+            raise UserError(f"Expected {key} to be whole, but got {value}.")
 
 
 if __name__ == "__main__":

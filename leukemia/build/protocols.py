@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from leukemia.build.splits import make_parts
 from leukemia.data.groups import identical_groups, join_groups
@@ -46,7 +46,7 @@ def build_protocols(
         try:
             for fold in range(n_folds):
                 if name == "kfold":
-                    split.fold = fold
+                    split = OmegaConf.merge(split, {"fold": fold})
                 made = make_parts(
                     split, manifest, identical, groups,
                     n_classes=len(cfg.data.classes.names), seed=cfg.seed,

@@ -104,7 +104,7 @@ def _medians(values: Floats) -> Floats:
 
 def _in_near_distances(values: Floats) -> Floats:
     """Scale each feature by how much near neighbours differ in it: the spread within groups."""
-    scaled = values / np.maximum(values.std(axis=0), 1e-9)
+    scaled: Floats = values / np.maximum(values.std(axis=0), 1e-9)
     neighbours = min(_NEIGHBOURS + 1, len(values))
     for _ in range(2):  # who is near depends on the scale
         near = NearestNeighbors(n_neighbors=neighbours).fit(scaled).kneighbors(scaled)[1][:, 1:]

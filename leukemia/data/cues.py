@@ -36,7 +36,7 @@ def read_cues(data: bytes, rgb: NDArray[np.uint8], regions: Regions) -> dict[str
     Returns:
         Vectors whose lengths are the same for all images.
     """
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+    lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), dtype=np.uint8)
     outside = lab[outside_corner(rgb.shape)]
     small = cv2.resize(
         np.ascontiguousarray(rgb[corner(rgb.shape)]), _CORNER, interpolation=cv2.INTER_AREA

@@ -59,7 +59,8 @@ def find_regions(rgb: NDArray[np.uint8]) -> Regions:
     # Neither the smoothing nor what it makes of the corner's edge shall bring it in.
     around = np.ones((2 * math.ceil(4 * rgb.shape[1] / 224) + 1,) * 2, np.uint8)
     usable = cv2.erode(outside_corner(rgb.shape).astype(np.uint8), around) > 0
-    green = cv2.GaussianBlur(rgb, (0, 0), rgb.shape[1] / 224)[..., 1]
+    smooth = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rgb.shape[1] / 224), dtype=np.uint8)
+    green = smooth[..., 1]
     low, high = _two_thresholds(green[usable])
 
     def inner(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

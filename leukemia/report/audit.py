@@ -73,7 +73,7 @@ class Audit:
 
     def bars_of(self, group: int) -> str:
         """The scale bars of a group, the most common first."""
-        return _counted([self.bars[row] for row in np.flatnonzero(self.groups == group)])
+        return _counted([self.bars[row] for row in np.flatnonzero(self.groups == group).tolist()])
 
     def findings(self) -> list[str]:
         """What matters, one sentence each, the worst first."""
@@ -162,7 +162,9 @@ class Audit:
             ],
             "health": {
                 "scale_bars": {
-                    name: _counted([self.bars[row] for row in np.flatnonzero(self.labels == label)])
+                    name: _counted(
+                        [self.bars[row] for row in np.flatnonzero(self.labels == label).tolist()]
+                    )
                     for label, name in enumerate(names)
                 },
                 "measured": {

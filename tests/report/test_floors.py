@@ -75,3 +75,12 @@ def test_groups_widen_the_interval(cues):
     )
     assert one.accuracy == other.accuracy
     assert one.interval != other.interval
+
+
+def test_no_more_images_are_learnt_from_than_allowed(cues):
+    values = {"tint": cues["tint"]}
+    (few,) = measure_floors(values, LABELS, CLASSES, {"paper": ALONE}, most=4)
+    (enough,) = measure_floors(values, LABELS, CLASSES, {"paper": ALONE}, most=60)
+    (every,) = measure_floors(values, LABELS, CLASSES, {"paper": ALONE})
+    assert enough == every
+    assert few.accuracy < every.accuracy
