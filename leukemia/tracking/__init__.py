@@ -3,6 +3,7 @@
 Nothing of theirs is imported here: their import takes seconds.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from types import TracebackType
@@ -17,6 +18,9 @@ from leukemia.run import RunDir
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule
+
+# W&B reports how it is used to its maker, also from runs that are offline.
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 History = Sequence[Mapping[str, Cell]]
 Metrics = Mapping[str, Mapping[str, Any]]
