@@ -369,7 +369,8 @@ def test_studies_compose_with_launchers(study: str, launcher: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"study={study}", f"launcher={launcher}"], return_hydra_config=True)
     assert cfg.hydra.sweep.dir == f"runs/{study}"
-    assert cfg.hydra.sweeper._target_.endswith("StudySweeper")
+    sweeper = "SearchSweeper" if study == "search" else "StudySweeper"
+    assert cfg.hydra.sweeper._target_.endswith(sweeper)
     assert "seed" in cfg.hydra.sweeper.params
     target = {
         "local": "local_launcher.LocalLauncher",
