@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.leukemia-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint
+.PHONY: help setup train test test-slow lint bench
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,3 +38,6 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(STAMP) ## Speed and memory against bare loops, in minutes: a table, and runs/bench.json
+	$(BIN)/python -m benchmarks $(ARGS)

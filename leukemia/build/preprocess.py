@@ -13,7 +13,9 @@ def build_classes(cfg: DictConfig) -> Classes:
 
 
 def build_preprocess(cfg: DictConfig) -> Preprocess:
-    """Return mask, crop and size."""
+    """Return mask, scale bar, crop and size."""
     ranges = tuple((tuple(low), tuple(high)) for low, high in cfg.mask.ranges)
     mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background)
-    return Preprocess(mask, cfg.crop.mode, cfg.crop.size)
+    # Runs from before that setting kept it.
+    scale_bar = cfg.mask.get("scale_bar", "keep")
+    return Preprocess(mask, cfg.crop.mode, cfg.crop.size, scale_bar)

@@ -21,6 +21,7 @@ from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.data.pool import in_threads
+from leukemia.data.scale_bar import remove_scale_bar
 from leukemia.errors import UserError
 
 FORMAT = 2  # raise it when the same settings come to mean other pixels
@@ -28,33 +29,40 @@ FORMAT = 2  # raise it when the same settings come to mean other pixels
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What happens to an image once: cropped by its stain, then masked.
+    """What happens to an image once: freed of its scale bar, cropped by its stain, masked.
 
     Args:
         mask: which pixels are kept.
         crop: ``square`` or ``squash``.
         size: side of the result in pixels.
+        scale_bar: ``keep``, or ``remove`` to paint it over, see `remove_scale_bar`.
 
     Raises:
-        UserError: a size that is no whole number from 1 on.
+        UserError: a size that is no whole number from 1 on, or an unknown ``scale_bar``.
     """
 
     mask: MaskSpec = field(default_factory=MaskSpec)
     crop: str = "square"
     size: int = 224
+    scale_bar: str = "keep"
 
     def __post_init__(self) -> None:
-        """Refuse a size that cannot be."""
+        """Refuse what cannot be."""
         if not isinstance(self.size, int) or self.size < 1:
             raise UserError(f"Expected crop.size to be 1 or more pixels, but got {self.size!r}.")
+        if self.scale_bar not in ("keep", "remove"):
+            raise UserError(
+                f"Expected mask.scale_bar to be one of keep, remove, but got '{self.scale_bar}'."
+            )
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pixels (size, size, 3) of an image (H, W, 3)."""
         return apply_mask(self.square(rgb), self.mask)
 
     def square(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the pixels (size, size, 3) of an image (H, W, 3), not yet masked."""
-        return to_square(rgb, self.crop, self.mask, self.size)
+        """Return the same, not yet masked."""
+        clean = remove_scale_bar(rgb) if self.scale_bar == "remove" else rgb
+        return to_square(clean, self.crop, self.mask, self.size)
 
     @property
     def key(self) -> str:

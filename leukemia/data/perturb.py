@@ -15,6 +15,8 @@ import numpy.typing as npt
 import PIL.Image
 from numpy.typing import NDArray
 
+from leukemia.data.scale_bar import remove_scale_bar
+
 Image = NDArray[np.uint8]
 Apply = Callable[[Image, float, np.random.Generator, Image], Image]
 
@@ -118,6 +120,10 @@ def _noise(rgb: Image, deviation: float, rng: np.random.Generator, _: Image) -> 
     return _rounded(rgb + deviation * rng.standard_normal(rgb.shape))
 
 
+def _scale_bar(rgb: Image, share: float, _: np.random.Generator, __: Image) -> Image:
+    return _rounded((1 - share) * rgb + share * remove_scale_bar(rgb))
+
+
 STAIN: Final[dict[str, Perturbation]] = {
     "darker": Perturbation("brightness times", (0.92, 0.84, 0.76, 0.68, 0.6), _brightness),
     "brighter": Perturbation("brightness times", (1.08, 1.16, 1.24, 1.32, 1.4), _brightness),
@@ -144,5 +150,6 @@ STAIN: Final[dict[str, Perturbation]] = {
         "deviation of a Gaussian, pixels of 224", (0.5, 0.8, 1.2, 1.8, 2.5), _blur
     ),
     "noise": Perturbation("deviation, grey levels", (3, 6, 10, 16, 25), _noise),
+    "scale bar": Perturbation("share of it painted over", (0.2, 0.4, 0.6, 0.8, 1.0), _scale_bar),
 }
 """The suite ``stain``: name -> perturbation, from the mildest strength to the strongest."""

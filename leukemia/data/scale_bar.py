@@ -18,6 +18,8 @@ _BLACK: Final = 110
 """No channel of black ink is above this."""
 _NEUTRAL: Final = 45
 """Nor are its channels further apart: nuclei and stain debris are as dark, but blue or purple."""
+_DARKER: Final = 30
+"""How much darker black ink is than what is beside it, which may be a nucleus."""
 _RED: Final = 30
 _FAINT: Final = 12
 """How much further red exceeds both other channels in red ink, and at its edges, than beside it."""
@@ -44,8 +46,9 @@ def find_scale_bar(rgb: NDArray[np.uint8]) -> Mask:
     """Find the pixels of a scale bar: line, ticks, text and the white box they stand on.
 
     A bar is thin ink in the lower right corner: red, or black on a white box, or black with a
-    straight horizontal line. On the images of Aria et al. it is found in all 2,604 but one, and
-    in none of them mirrored. Bars of other places and colours, white among them, are not found.
+    straight horizontal line. On the images of Aria et al. it is found in all 2,604 but one,
+    and in two of them turned by 180 degrees, where there is none (black debris). Bars of other
+    places and colours, white among them, are not found.
 
     Args:
         rgb: an image as it was photographed, not masked; shape ``(H, W, 3)``, uint8.
@@ -100,7 +103,9 @@ def _find(rgb: NDArray[np.uint8]) -> tuple[Mask, Mask]:
     for mark in _marks(scarlet & (thin > _RED), unit):
         around = _bounds(mark, round(unit), round(_GAP * unit))
         strokes[corner][around] |= thin[around] > _FAINT
-    for mark in _marks((high < _BLACK) & (high - low < _NEUTRAL), unit):
+    black = (high < _BLACK) & (high - low < _NEUTRAL)
+    darker = cv2.morphologyEx(high, cv2.MORPH_BLACKHAT, _square(_STROKE * unit)) > _DARKER
+    for mark in _marks(black & darker, unit):
         box = _white_box(low >= _WHITE, mark, unit)
         if box is not None:
             boxes[corner][box] = True

@@ -88,6 +88,7 @@ def test_a_second_run_reads_no_image(dataset, tmp_path):
         Preprocess(MaskSpec("published", (((0, 0, 0), (255, 255, 255)),)), size=32),
         Preprocess(MaskSpec(), crop="squash", size=32),
         Preprocess(MaskSpec(), size=16),
+        Preprocess(MaskSpec(), size=32, scale_bar="remove"),
     ],
 )
 def test_other_settings_have_an_array_of_their_own(dataset, tmp_path, other):
@@ -236,6 +237,8 @@ def test_an_image_that_changed_since_it_was_listed_is_named(dataset, tmp_path):
 def test_a_bad_size_or_mode_is_named(dataset, tmp_path):
     with pytest.raises(UserError, match=r"crop.size .* 0"):
         Preprocess(MaskSpec(), size=0)
+    with pytest.raises(UserError, match=r"mask.scale_bar .* 'crop'"):
+        Preprocess(MaskSpec(), scale_bar="crop")
     with pytest.raises(UserError, match=r"crop.mode .* 'oval'"):
         open_pixels(*dataset, Preprocess(MaskSpec(), crop="oval"), tmp_path / "cache")
 

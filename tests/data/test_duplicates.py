@@ -106,8 +106,8 @@ def test_the_shift_is_told(planted: Planted):
 def test_different_fields_are_no_duplicates(planted: Planted):
     fields = planted.thumbnails[: len(planted.changes)]
     assert find_duplicates(fields, different(len(fields))) == []
-    # Nor is there much that a lower threshold would let in.
-    assert find_duplicates(fields, different(len(fields)), threshold=0.75) == []
+    # Some are alike at large, when shifted, but not in their detail.
+    assert find_duplicates(fields, different(len(fields)), threshold=0.5) == []
 
 
 def test_the_transform_takes_the_first_to_the_second(planted: Planted):

@@ -3,6 +3,7 @@
 from functools import cache
 
 import cv2
+import hydra
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -11,12 +12,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from leukemia.build.data import build_augmenter
+from leukemia.build.preprocess import build_preprocess
 from leukemia.classes import Classes
+from leukemia.cli import CONF
 from leukemia.data.files import list_images, read_image
 from leukemia.data.scale_bar import find_scale_bar, remove_scale_bar
 from leukemia.data.synthetic import paint_smears
 
 STYLES = ["boxed", "bare", "red"]
+
+
+def configured(*overrides):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", list(overrides))
 
 
 @cache
@@ -128,6 +137,28 @@ def test_a_shortcut_planted_in_one_class_is_taken_away(style, painted):
 
     assert told_from_the_corner(planted) > 0.9
     assert told_from_the_corner(clean) < 0.65
+
+
+@pytest.mark.parametrize("mask", ["published", "lab", "dimmed", "none"])
+def test_the_setting_removes_it_before_any_mask(mask):
+    marked, _ = with_bar(blank(224, 224), "boxed")
+    kept, removed = (
+        build_preprocess(configured(f"mask={mask}", *overrides))
+        for overrides in ((), ("mask.scale_bar=remove",))
+    )
+    np.testing.assert_array_equal(removed(marked), kept(remove_scale_bar(marked)))
+    assert kept.key != removed.key
+
+
+def test_augment_presets_are_composed():
+    for name in ("stain", "grey"):
+        augmenter = build_augmenter(configured(f"augment={name}"))
+        views = [augmenter(blank(224, 224), epoch, 0) for epoch in range(8)]
+        colours = np.array([view.reshape(-1, 3).mean(axis=0) for view in views])
+        grey = [bool((np.ptp(view, axis=2) == 0).all()) for view in views]
+        # Turns and flips alone would leave the mean colour.
+        assert colours.std(axis=0).max() > 3
+        assert any(grey) == (name == "grey")
 
 
 def real(aria, step: int) -> list[np.ndarray]:

@@ -1,0 +1,91 @@
+"""What all benchmarks share: settings, painted or real images, pixels, networks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from leukemia.build.finished import FinishedRun
+from leukemia.build.network import build_hardware, build_network
+from leukemia.build.preprocess import build_classes, build_preprocess
+from leukemia.cli import CONF
+from leukemia.data.cache import open_pixels
+from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.synthetic import paint_smears
+from leukemia.model.hardware import Hardware
+from leukemia.model.network import Network
+from leukemia.run import RunDir
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Images on disk and in memory, and the default settings.
+
+    Args:
+        folder: for what the benchmarks write.
+        root: class folders of painted smears, so that the figures need no data set.
+        manifest: the N images.
+        pixels: (N, 224, 224, 3), from the cache, in memory.
+        batches: batches of 32 that a piece of work takes.
+        rounds: how often each piece is timed.
+    """
+
+    folder: Path
+    root: Path
+    manifest: Manifest
+    pixels: NDArray[np.uint8]
+    batches: int
+    rounds: int
+
+    @property
+    def files(self) -> list[Path]:
+        """The images' files."""
+        return [self.root / file for file in self.manifest.files]
+
+    def settings(self, *overrides: str) -> DictConfig:
+        """Return the settings of ``leukemia.train`` with ResNet18, from scratch."""
+        fixed = ["model.backbone.weights=null", "trainer.progress=false"]
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose("train", [*fixed, *overrides])
+        cfg.data.root, cfg.data.cache_dir = str(self.root), str(self.folder / "cache")
+        cfg.open_test = False
+        return cfg
+
+    def network(self, *overrides: str) -> tuple[DictConfig, Network, Hardware]:
+        """Return settings, a new network and where it computes."""
+        cfg = self.settings(*overrides)
+        hardware = build_hardware(cfg)
+        network = build_network(cfg)[0].to(hardware.accelerator)
+        return cfg, network.to(memory_format=torch.channels_last), hardware
+
+    def finished(self, *overrides: str) -> FinishedRun:
+        """Return a run as if finished, with one view, that never was on disk."""
+        cfg, network, hardware = self.network("trainer.tta=false", *overrides)
+        return FinishedRun(RunDir(self.folder / "none"), cfg, network.eval(), hardware)
+
+    def bare(self, device: str = "cpu") -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield batches of a tensor in memory, as a bare loop has them: channels last, uint8."""
+        images = torch.from_numpy(self.pixels).permute(0, 3, 1, 2).to(device)
+        labels = torch.from_numpy(self.manifest.labels).to(device)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        for batch in range(self.batches):
+            rows = order[torch.arange(batch * BATCH, (batch + 1) * BATCH) % len(order)]
+            yield images[rows], labels[rows]
+
+
+def make_scene(folder: Path, *, quick: bool) -> Scene:
+    """Paint the smears and build their cache."""
+    batches, rounds = (3, 1) if quick else (7, 3)
+    root = paint_smears(folder / "smears", per_class=48 if not quick else 16)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train")
+    manifest = build_manifest(root, build_classes(cfg), cache_dir=folder / "cache")
+    pixels = open_pixels(root, manifest, build_preprocess(cfg), folder / "cache")
+    return Scene(folder, root, manifest, np.array(pixels), batches, rounds)

@@ -1,0 +1,20 @@
+import cv2
+import numpy as np
+
+from leukemia.data.colour import colour_histogram, mean_colour
+
+
+def smear(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+
+
+def test_the_histogram_counts_each_channel_of_lab_as_numpy_does():
+    lab = cv2.cvtColor(smear(), cv2.COLOR_RGB2LAB)
+    expected = [np.histogram(lab[..., k], 32, (0, 256))[0] / (30 * 40) for k in range(3)]
+    np.testing.assert_allclose(colour_histogram(smear()), np.concatenate(expected), atol=1e-12)
+
+
+def test_colour_does_not_know_where_a_pixel_lies():
+    shuffled = np.random.default_rng(1).permutation(smear().reshape(-1, 3)).reshape(30, 40, 3)
+    np.testing.assert_allclose(colour_histogram(smear()), colour_histogram(shuffled))
+    np.testing.assert_allclose(mean_colour(smear()), mean_colour(shuffled))
