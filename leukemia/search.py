@@ -100,7 +100,7 @@ class Search:
         self.rule = Rule(settings.metric, settings.direction, tuple(settings.tie_break))
         _check(settings, space)
         self.space = {key: of.distribution() for key, of in space.items()}
-        self.trials, self.seed = settings.trials, settings.seed
+        self.trials, self.seed = int(settings.trials), int(settings.seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
@@ -112,13 +112,33 @@ class Search:
         self._check_begun(folder)
 
     def _check_begun(self, folder: Path) -> None:
+        import optuna
+
         for trial in self.study.get_trials(deepcopy=False):
-            other = {k for k, v in trial.distributions.items() if self.space.get(k) != v}
-            if other or len(trial.distributions) < len(self.space):
+            found = trial.distributions
+            other = {key for key, kind in found.items() if self.space.get(key) != kind}
+            if trial.state.is_finished():
+                other |= set(self.space) - set(found)
+            if other:
                 raise UserError(
                     f"'{folder}' holds a search of another space ({', '.join(sorted(other))}): "
                     f"choose another study.name=, or give the space that it was begun with."
                 )
+            if not trial.state.is_finished():
+                self._propose(optuna.Trial(self.study, trial._trial_id))
+
+    def _propose(self, trial: "optuna.Trial") -> Proposal:
+        """Draw each setting by itself: a kill in between leaves those drawn, and moves no other."""
+        import optuna
+
+        for place, (key, kind) in enumerate(self.space.items()):
+            seed = self.seed + 1000 * trial.number + place
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+            if isinstance(kind, optuna.distributions.FloatDistribution):
+                trial.suggest_float(key, kind.low, kind.high, log=kind.log)
+            elif isinstance(kind, optuna.distributions.CategoricalDistribution):
+                trial.suggest_categorical(key, kind.choices)
+        return _proposal(trial)
 
     def running(self) -> list[Proposal]:
         """The trials that have not told what they gave, in order."""
@@ -145,13 +165,9 @@ class Search:
         Returns:
             The trials; none where the search is over.
         """
-        import optuna
-
         known, begun = len(self.study.get_trials(deepcopy=False)), self.running()[:n]
-        for number in range(known, min(self.trials, known + n - len(begun))):
-            self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + number)
-            begun.append(_proposal(self.study.ask(self.space)))
-        return begun
+        new = min(self.trials - known, n - len(begun))
+        return [*begun, *(self._propose(self.study.ask()) for _ in range(new))]
 
     def tell(self, ended: Sequence[Trial]) -> None:
         """Take what trials gave; those that were cut off stay open.
@@ -225,6 +241,8 @@ def _check(settings: DictConfig, space: Mapping[str, Interval | Choices]) -> Non
                 f"Expected {key} to be an interval from low to high, with log above 0, but got "
                 f"{of.low:g} to {of.high:g}."
             )
+    if settings.fail_fast:
+        raise UserError("A search goes on after a trial that failed: drop study.fail_fast.")
     if not isinstance(settings.trials, int) or settings.trials < 1:
         raise UserError(f"Expected study.trials to be 1 or more, but got '{settings.trials}'.")
     if settings.pruner is not None and settings.metric not in EVERY_EPOCH:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
+from leukemia.search import Choices, Interval, Search
 from tests.commands import command, environment, run_here
 
 pytest.importorskip("optuna", reason="the extra leukemia[search] is not installed")
@@ -115,6 +117,33 @@ def test_a_search_that_is_made_longer_goes_on_as_if_it_had_been_so_at_once(whole
     assert table(home / "runs" / "longer") == table(whole)
 
 
+def test_a_proposal_that_was_cut_off_between_two_settings_is_completed_as_it_would_have_been(
+    tmp_path: Path,
+):
+    space = {"a": Interval(0, 1), "b": Choices(("x", "y", "z")), "c": Interval(1e-3, 1, log=True)}
+    settings = OmegaConf.create(
+        {
+            "metric": "nll",
+            "direction": "min",
+            "tie_break": [],
+            "trials": 3,
+            "seed": 7,
+            "pruner": None,
+            "fail_fast": False,
+        }
+    )
+    expected = Search(tmp_path / "whole", settings, space).next(3)
+    assert len({one.settings["a"] for one in expected}) == 3
+    cut = Search(tmp_path / "cut", settings, space)
+    cut.next(1)
+    half = cut.study.ask()
+    half.suggest_float("a", 0, 1)  # drawn by whatever sampler: it stays as it is
+    again = Search(tmp_path / "cut", settings, space).next(3)
+    assert again[0] == expected[0]
+    assert {**again[1].settings, "a": ""} == {**expected[1].settings, "a": ""}
+    assert again[2] == expected[2]
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_command(whole: Path, home: Path):
     file = f"data.file={home / 'toy.npz'}"
@@ -147,6 +176,7 @@ def test_a_killed_search_goes_on_with_the_same_command(whole: Path, home: Path):
     [
         (["stage.head.optimizer.lr=interval(0.1,0.01)"], "stage.head.optimizer.lr"),
         (["study.trials=0"], "study.trials"),
+        (["study.fail_fast=true"], "study.fail_fast"),
         (["study.metric=macro_f1"], "study.pruner=null"),
         (["loss.lambda_bce=interval(-2,-1)"], "lambda_bce"),
         (

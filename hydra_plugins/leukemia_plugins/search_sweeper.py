@@ -57,7 +57,7 @@ class SearchSweeper(StudySweeper):
             trials.write_record(folder, study, [one.settings for one in search.proposed()])
             answers.append(self._launch(folder, [one.number for one in batch], chosen))
             if any(_read(folder, one).status in (STARTED, WAITING) for one in batch):
-                break  # study.fail_fast
+                break  # cut off, as by a cluster's time limit: the same command goes on
         conclude(folder, study)
         return answers
 
