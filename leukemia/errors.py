@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and how a search ends a trial."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Every command prints the line without a traceback and exits with status 2.
     """
+
+
+class Pruned(Exception):
+    """A trial of a search ends here: others were better at this epoch. No error."""

@@ -1,6 +1,7 @@
 """Trials of a study: which are still to run, one process to each, and what failed."""
 
 import json
+import shutil
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,16 +11,14 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from leukemia.atomic import write_text
-from leukemia.errors import UserError
-from leukemia.folds import check_folds, pool_folds
+from leukemia.errors import Pruned, UserError
+from leukemia.folds import check_folds
 from leukemia.report.intervals import shown
 from leukemia.report.rule import Rule
 from leukemia.report.study import (
     DONE,
-    FAILED,
-    Study,
     error_file,
-    mean,
+    pruned_file,
     read_study,
     study_file,
     trial_folder,
@@ -27,7 +26,7 @@ from leukemia.report.study import (
 from leukemia.run import RunDir, open_run
 from leukemia.settings import difference, settle
 
-_TOLD = ("macro_f1", "cancer_recall", "nll")
+TOLD = ("macro_f1", "cancer_recall", "nll")  # figures, in the lines on the terminal
 
 
 def open_study(
@@ -47,19 +46,10 @@ def open_study(
     Raises:
         UserError: settings that cannot be, or a folder that holds other trials.
     """
-    from leukemia.build.model import check_settings
-
     if not cfgs:
         raise UserError("The study has no trials: study.exclude leaves none.")
     for number, cfg in enumerate(cfgs):
-        if cfg.open_test:
-            raise UserError("Trials never open the test part, the winner does: drop open_test.")
-        try:
-            settle(cfg, multirun=True)
-            check_settings(cfg)
-        except UserError as error:
-            raise UserError(f"{error} ({_words(varied[number])})") from error
-        _check_folder(trial_folder(folder, number), cfg)
+        check_trial(trial_folder(folder, number), varied[number], cfg)
     if study.pooled:
         check_folds(study, varied, cfgs)
     for path in folder.glob("*/config.yaml"):
@@ -68,6 +58,47 @@ def open_study(
                 f"'{path.parent}' holds a trial that this command does not have: choose another "
                 f"study.name=, or give the lists that the study was begun with."
             )
+    write_record(folder, study, varied)
+    found = read_study(folder)
+    left = [trial for trial in found.trials if trial.status != DONE]
+    for trial in left:
+        error_file(trial.path).unlink(missing_ok=True)
+    print(f"{folder}: {len(left)} of {len(found.trials)} trials to run.", flush=True)
+    return [trial.number for trial in left]
+
+
+def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
+    """Refuse a trial that could not be run.
+
+    Args:
+        path: its folder.
+        settings: what it varies.
+        cfg: all its settings; settled here.
+
+    Raises:
+        UserError: settings that cannot be, or a folder that holds another trial.
+    """
+    from leukemia.build.model import check_settings
+
+    if cfg.open_test:
+        raise UserError("Trials never open the test part, the winner does: drop open_test.")
+    try:
+        settle(cfg, multirun=True)
+        check_settings(cfg)
+    except UserError as error:
+        raise UserError(f"{error} ({words_of(settings)})") from error
+    if not RunDir(path).config.exists():
+        return
+    other = difference(open_run(path)[1], cfg)
+    if other is not None:
+        raise UserError(
+            f"'{path}' holds a trial with other settings: {other}. Choose another study.name=, "
+            f"or give the settings that the study was begun with."
+        )
+
+
+def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
+    """Write what a study tries and by which rule, see `read_study`."""
     rule = Rule(study.metric, study.direction, tuple(study.tie_break))
     record = {
         "name": study.name,
@@ -79,23 +110,6 @@ def open_study(
         "trials": list(varied),
     }
     write_text(study_file(folder), json.dumps(record, indent=1) + "\n")
-    found = read_study(folder)
-    left = [trial for trial in found.trials if trial.status != DONE]
-    for trial in left:
-        error_file(trial.path).unlink(missing_ok=True)
-    print(f"{folder}: {len(left)} of {len(found.trials)} trials to run.", flush=True)
-    return [trial.number for trial in left]
-
-
-def _check_folder(path: Path, cfg: DictConfig) -> None:
-    if not RunDir(path).config.exists():
-        return
-    other = difference(open_run(path)[1], cfg)
-    if other is not None:
-        raise UserError(
-            f"'{path}' holds a trial with other settings: {other}. Choose another study.name=, "
-            f"or give the settings that the study was begun with."
-        )
 
 
 def stopped(run: RunDir, study: DictConfig) -> bool:
@@ -132,8 +146,12 @@ def hold(run: RunDir) -> Iterator[None]:
     try:
         before = run.done
         yield
-        if not before:
+        if run.done and not before:
             print(_said(run), flush=True)
+    except Pruned as reason:
+        write_text(pruned_file(run.path), f"{reason}\n")
+        shutil.rmtree(run.checkpoints, ignore_errors=True)  # nothing goes on from them
+        print(f"{run.path}: {reason}", flush=True)
     except Exception as error:
         lines = str(error) if isinstance(error, UserError) else traceback.format_exc()
         write_text(error_file(run.path), lines.rstrip() + "\n")
@@ -144,7 +162,7 @@ def hold(run: RunDir) -> Iterator[None]:
 
 def _said(run: RunDir) -> str:
     figures = json.loads(run.metrics.read_text())["val"]
-    values = [f"{name} {shown(figures[name])}" for name in _TOLD]
+    values = [f"{name} {shown(figures[name])}" for name in TOLD]
     return f"{run.path}: done; validation: {', '.join(values)}"
 
 
@@ -165,67 +183,6 @@ def _answered(trial: Path) -> bool:
     return RunDir(trial).done or error_file(trial).exists()
 
 
-def conclude(folder: Path, settings: DictConfig) -> None:
-    """Write the study's table and page, and score its winner on test once all trials are done.
-
-    Args:
-        folder: of the study.
-        settings: the settings ``study``.
-
-    Raises:
-        UserError: trials failed or were not run.
-    """
-    from leukemia.report.study_page import write_study
-
-    study = read_study(folder)
-    failed = study.with_status(FAILED)
-    try:
-        for trial in failed:
-            print(f"{trial.path} failed ({_words(trial.settings)}): {trial.error}")
-        left = len(study.trials) - len(study.with_status(DONE, FAILED))
-        if left or (failed and not settings.skip_failed):
-            raise UserError(
-                f"{len(failed)} of {len(study.trials)} trials failed and {left} were not finished, "
-                f"so the test part stayed closed: the same command tries "
-                f"them again; study.skip_failed=true chooses a winner without those that "
-                f"failed ({folder}/<trial>/error.txt says more)."
-            )
-        if study.pooled:
-            _pool(study)
-        else:
-            _score(study)
-    finally:
-        write_study(study)
-        print(f"  table   {folder / 'trials.csv'}\n  report  {folder / 'report.html'}")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(study.trials)} trials failed; see above.")
-
-
-def _pool(study: Study) -> None:
-    with FileLock(study.path / ".locks" / "winner.lock"):
-        figures = pool_folds(study)
-    values = [f"{name} {shown(figures[name], figures['interval'].get(name))}" for name in _TOLD]
-    print(
-        f"{figures['n']} images in {len(study.trials)} folds, each predicted once by the run that "
-        f"held it out: {', '.join(values)}."
-    )
-
-
-def _score(study: Study) -> None:
-    from leukemia.winner import score_winner
-
-    group = study.winner()
-    with FileLock(study.path / ".locks" / "winner.lock"):
-        test = score_winner(study, group)
-    numbers = ", ".join(str(trial.number) for trial in group)
-    words = _words(dict(group[0].setting)) or "the one setting"
-    metric = study.rule.metric
-    print(
-        f"Winner by {study.rule}: {words} (trial {numbers}): {metric} {mean(group, metric):.3f} "
-        f"on validation.\nScored on test, once: "
-        + ", ".join(f"{name} {shown(value)}" for name, value in test.items())
-    )
-
-
-def _words(settings: dict[str, str]) -> str:
+def words_of(settings: dict[str, str]) -> str:
+    """Settings in words."""
     return " ".join(f"{key}={value}" for key, value in settings.items())

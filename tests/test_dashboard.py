@@ -1,6 +1,7 @@
 """A study's W&B dashboard: its description, the library's object, and the verb, all offline."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def test_the_library_makes_every_panel_and_shows_the_study_s_runs_alone():
         "summary:val/macro_f1",
     ]
     assert '"grid"' in json.dumps(view["runSets"][0]["filters"])
+
+
+def test_a_dashboard_without_its_library_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    with pytest.raises(UserError, match=r"pip install 'leukemia\[dashboard\]'"):
+        workspace(describe("grid", ["seed"]), project="p", entity="me")
 
 
 def test_offline_the_verb_writes_the_description_and_says_how_to_go_on(begun: Path, tmp_path: Path):

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 VERBS = {"train", "evaluate", "predict", "explain", "study", "audit"}
-KNOW_HYDRA = VERBS | {"build", "run", "cli", "settings", "trials", "results", "tracking", "folds"}
+KNOW_HYDRA = VERBS | {"build", "run", "cli", "settings", "trials", "results", "tracking"}
+KNOW_HYDRA |= {"conclude", "folds", "search"}
 
 
 def imported(path: Path) -> set[str]:

@@ -1,6 +1,7 @@
 """Studies from outside: `python -m leukemia.train study=...` and `python -m leukemia.study`."""
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models import resnet18
 
+from leukemia import search
 from leukemia.build.data import build_data
 from leukemia.build.model import build_stage_data, build_stages
 from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
 from leukemia.model.network import Network
-from tests.commands import command, environment, run
+from tests.commands import command, environment, run, run_here
 
 NAMES = ["Benign", "Early", "Pre", "Pro"]
 EPOCHS = 25
@@ -313,6 +315,7 @@ MISTAKES = {
     "unknown study": (["study=grid"], "backbones lambda_grid"),
     "negative lambda": ([*GRID, "loss.lambda_nll=1,-1"], "loss.lambda_nll=-1"),
     "lambda no number": ([*GRID, "loss.lambda_nll=much"], "loss.lambda_nll"),
+    "lambda not a number": ([*GRID, "loss.lambda_bce=1,nan"], "loss.lambda_bce=nan"),
     "devices in a study": ([*GRID, "trainer.devices=2"], "trainer.devices=2"),
     "devices": (["-m", "seed=0,1", *SMALL, "trainer.devices=2"], "trainer.devices=2"),
     "test part": ([*GRID, "open_test=true"], "open_test"),
@@ -326,7 +329,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_and_starts_no_trial(name: str, home: Path, tmp_path: Path):
     overrides, told = MISTAKES[name]
     file = f"data.file={home / 'toy.npz'}"
-    done = run("train", *overrides, file, cache=home, cwd=tmp_path)
+    done = run_here("train", *overrides, file, cache=home, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert told in done.stderr
@@ -360,6 +363,19 @@ def test_a_missing_extra_is_one_line(launcher: str, module: str, extra: str, tmp
     )
 
 
+def test_a_search_without_optuna_is_one_line(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(search, "find_spec", lambda name: None if name == "optuna" else found(name))
+    file = f"data.file={home / 'toy.npz'}"
+    done = run_here("train", "study=search", *SMALL, file, cache=home, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "leukemia: study=search needs an extra: pip install 'leukemia[search]'.\n"
+    )
+
+
 @pytest.mark.parametrize("study", [path.stem for path in (CONF / "study").glob("*.yaml")])
 @pytest.mark.parametrize("launcher", [path.stem for path in (CONF / "launcher").glob("*.yaml")])
 def test_studies_compose_with_launchers(study: str, launcher: str):
@@ -369,7 +385,8 @@ def test_studies_compose_with_launchers(study: str, launcher: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"study={study}", f"launcher={launcher}"], return_hydra_config=True)
     assert cfg.hydra.sweep.dir == f"runs/{study}"
-    assert cfg.hydra.sweeper._target_.endswith("StudySweeper")
+    sweeper = "SearchSweeper" if study == "search" else "StudySweeper"
+    assert cfg.hydra.sweeper._target_.endswith(sweeper)
     assert "seed" in cfg.hydra.sweeper.params
     target = {
         "local": "local_launcher.LocalLauncher",

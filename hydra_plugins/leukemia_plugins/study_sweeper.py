@@ -67,6 +67,7 @@ class StudySweeper(Sweeper):
         """
         # Imported here, because Hydra imports every plugin at each start, also for help.
         from leukemia import trials
+        from leukemia.conclude import conclude
 
         lines = [f"{key}={value}" for key, value in self.params.items()]
         overrides, varied = self._grid([*lines, *arguments])
@@ -78,17 +79,26 @@ class StudySweeper(Sweeper):
         if waiting:
             # Named here, since Hydra would number the trials that are left from 0 on.
             chosen = [[*overrides[n], f"hydra.sweep.subdir={n}"] for n in waiting]
-            try:
-                results = self.launcher.launch(chosen, initial_job_idx=0)
-            except Exception as error:
-                # A launcher that lost one job may lose the others' answers with it; what they
-                # did lies in their folders.
-                trials.note_lost(folder, waiting, error)
-            else:
-                for number, result in zip(waiting, results, strict=True):
-                    trials.note_failed(folder, number, result._return_value)
-        trials.conclude(folder, self.config.study)
+            results = self._launch(folder, waiting, chosen)
+        conclude(folder, self.config.study)
         return [results]
+
+    def _launch(
+        self, folder: Path, numbers: Sequence[int], overrides: Sequence[Sequence[str]]
+    ) -> Sequence[JobReturn]:
+        """Run trials, and note what the launcher says of those that could not note it."""
+        from leukemia import trials
+
+        try:
+            results = self.launcher.launch(overrides, initial_job_idx=0)
+        except Exception as error:
+            # A launcher that lost one job may lose the others' answers with it; what they
+            # did lies in their folders.
+            trials.note_lost(folder, numbers, error)
+            return []
+        for number, result in zip(numbers, results, strict=True):
+            trials.note_failed(folder, number, result._return_value)
+        return results
 
     def _grid(self, lines: list[str]) -> tuple[list[list[str]], list[dict[str, str]]]:
         parser = OverridesParser.create(config_loader=self.context.config_loader)

@@ -4,8 +4,6 @@
 trials' own folders, so the table can be made at any time, also while the study runs.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -13,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.report.intervals import mean_interval
 from leukemia.report.rule import HIGHER_IS_BETTER, Rule
 
-DONE, FAILED, STARTED, WAITING = "done", "failed", "started", "waiting"
+DONE, FAILED, PRUNED, STARTED, WAITING = "done", "failed", "pruned", "started", "waiting"
 SEED, FOLD = "seed", "split.fold"
 REPEATED = (SEED, FOLD)  # trials that differ in these alone repeat one setting
 
@@ -31,10 +28,11 @@ class Trial:
         number: its place in the study, and the name of its folder.
         path: its folder.
         settings: what this study varies, as typed.
-        status: ``done``, ``failed``, ``started`` (running, or cut off) or ``waiting``.
+        status: ``done``, ``failed``, ``pruned`` (given up by a search), ``started`` (running, or
+            cut off) or ``waiting``.
         figures: figures of validation; empty before it is done.
         seconds: wall time of its (last) session.
-        error: last line of what went wrong.
+        error: last line of what went wrong, or why it was pruned.
     """
 
     number: int
@@ -59,7 +57,7 @@ class Study:
         path: the folder.
         name: of the study.
         rule: which setting wins.
-        chart: ``bars``, ``heatmap`` or ``curves``.
+        chart: ``bars``, ``heatmap``, ``curves`` or ``search``.
         trials: in order.
         pooled: whether its trials are the folds of one division, whose predictions are pooled.
     """
@@ -163,6 +161,11 @@ def error_file(trial: Path) -> Path:
     return trial / "error.txt"
 
 
+def pruned_file(trial: Path) -> Path:
+    """Why a search gave a trial up."""
+    return trial / "PRUNED"
+
+
 def read_study(folder: Path) -> Study:
     """Read a study from its folder.
 
@@ -182,63 +185,24 @@ def read_study(folder: Path) -> Study:
         Rule(record["metric"], record["direction"], tuple(record["tie_break"])),
         record["chart"],
         tuple(
-            _read_trial(number, trial_folder(folder, number), settings)
+            read_trial(number, trial_folder(folder, number), settings)
             for number, settings in enumerate(record["trials"])
         ),
         record.get("pooled", False),
     )
 
 
-def _read_trial(number: int, path: Path, settings: dict[str, str]) -> Trial:
+def read_trial(number: int, path: Path, settings: dict[str, str]) -> Trial:
+    """Read a trial from its folder."""
     if (path / "DONE").is_file():
         figures = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["val"]
         environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
         return Trial(number, path, settings, DONE, figures, environment["wall_seconds"])
+    if pruned_file(path).is_file():
+        why = pruned_file(path).read_text(encoding="utf-8").strip()
+        return Trial(number, path, settings, PRUNED, error=why)
     if error_file(path).is_file():
         lines = error_file(path).read_text(encoding="utf-8").strip().splitlines() or ["unknown"]
         return Trial(number, path, settings, FAILED, error=lines[-1])
     started = (path / "config.yaml").is_file()
     return Trial(number, path, settings, STARTED if started else WAITING)
-
-
-def write_trials(study: Study, path: Path) -> None:
-    """Write one row a trial: number, status, settings, every figure of validation, seconds, error.
-
-    Figures by class are named as in ``recall.Early``; intervals and the confusion matrix stay in
-    the trial's metrics.json.
-    """
-    names = list(dict.fromkeys(name for trial in study.trials for name in _flat(trial.figures)))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["trial", "status", *study.varied, *names, "seconds", "error"])
-    for trial in study.trials:
-        figures = _flat(trial.figures)
-        writer.writerow(
-            [
-                trial.number,
-                trial.status,
-                *trial.settings.values(),
-                *(_text(figures.get(name)) for name in names),
-                _text(trial.seconds),
-                trial.error,
-            ]
-        )
-    write_text(path, buffer.getvalue())
-
-
-def _flat(figures: dict[str, Any]) -> dict[str, float | None]:
-    flat: dict[str, float | None] = {}
-    for name, value in figures.items():
-        if isinstance(value, dict) and name != "interval":
-            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
-        elif value is None or _plain(value):
-            flat[name] = value
-    return flat
-
-
-def _plain(value: object) -> bool:
-    return isinstance(value, int | float)
-
-
-def _text(value: float | None) -> str:
-    return "" if value is None else repr(value)

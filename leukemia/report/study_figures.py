@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
 from leukemia.report.history import read_history
 from leukemia.report.intervals import shown
+from leukemia.report.parallel import parallel
 from leukemia.report.rule import HIGHER_IS_BETTER
 from leukemia.report.study import REPEATED, Study, Trial, mean, number, seed_interval, values
 
@@ -29,12 +30,14 @@ _LEAST_SPAN = 0.1  # of a heat map's colours: what chance moves shall not look l
 def draw(study: Study) -> dict[str, Figure]:
     """The figures that a study's finished trials allow, by name.
 
-    Bars always; the heat map and the curves as ``study.chart`` says. Nothing is drawn before a
-    trial is done.
+    A search has parallel coordinates; all others bars, and the heat map or the curves as
+    ``study.chart`` says. Nothing is drawn before a trial is done.
     """
     groups = study.settings()
     if not groups:
         return {}
+    if study.chart == "search":
+        return {"search": parallel(study)}
     figures = {"bars": bars(study)}
     if study.chart == "heatmap" and len(_axes_of(study)) >= 2:
         figures["heatmap"] = heatmap(study)

@@ -14,15 +14,16 @@ from leukemia.report.page import image, page, table
 from leukemia.report.study import (
     DONE,
     FAILED,
+    PRUNED,
     STARTED,
     WAITING,
     Study,
     Trial,
     mean,
     seed_interval,
-    write_trials,
 )
 from leukemia.report.study_figures import draw, known, label
+from leukemia.report.trials_table import write_trials
 
 _FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
 _CAPTIONS = {
@@ -30,7 +31,8 @@ _CAPTIONS = {
     "Student's 95% interval of that mean (how far chance in split and training moves it).",
     "heatmap": "Validation on the grid: mean over {repeats}, and half the range over them.",
     "curves": "Validation by epoch: mean over {repeats}, the band spans them.",
-    "search": "Every trial of the search as a line through its settings, coloured by its figure.",
+    "search": "Every finished trial as a line through its settings, coloured by its figure; the "
+    "winner is thick and dashed.",
 }
 
 
@@ -55,7 +57,7 @@ def write_study(study: Study) -> None:
 
 
 def _opening(study: Study) -> Iterator[str]:
-    counts = {s: len(study.with_status(s)) for s in (DONE, FAILED, STARTED, WAITING)}
+    counts = {s: len(study.with_status(s)) for s in (DONE, PRUNED, FAILED, STARTED, WAITING)}
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     if study.pooled:
         yield folds_opening()

@@ -3,20 +3,24 @@
 Nothing of theirs is imported here: their import takes seconds.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from leukemia.errors import UserError
+from leukemia.errors import Pruned, UserError
 from leukemia.report.history import Cell, read_history
 from leukemia.report.predictions import Predictions
 from leukemia.run import RunDir
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule
+
+# W&B reports how it is used to its maker, also from runs that are offline.
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 History = Sequence[Mapping[str, Cell]]
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -79,9 +83,9 @@ class Trackers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close all trackers; a run that ended by an error, or Ctrl-C, is told to have failed."""
+        """Close all trackers; a run that ended by an error, or Ctrl-C, failed."""
         for tracker in self.trackers:
-            tracker.close(failed=kind is not None)
+            tracker.close(failed=kind not in (None, Pruned))
 
 
 def check_loggers(cfg: DictConfig) -> None:
@@ -118,6 +122,10 @@ def make_trackers(cfg: DictConfig, run: RunDir) -> Trackers:
 
         if (mode := choose_mode()) != "disabled":
             trackers.append(WandbTracker(cfg, run, mode))
+    if OmegaConf.select(cfg, "study.pruner") is not None:
+        from leukemia.tracking.pruning import PruningTracker
+
+        trackers.append(PruningTracker(cfg, run))  # last, for it may end the trial
     started = Trackers(trackers)
     if run.history.is_file():
         started.log(read_history(run.history))

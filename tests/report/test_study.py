@@ -6,7 +6,8 @@ import pytest
 
 from leukemia.errors import UserError
 from leukemia.report.rule import Rule
-from leukemia.report.study import mean, read_study, write_trials
+from leukemia.report.study import mean, read_study
+from leukemia.report.trials_table import write_trials
 
 FIGURES = {"macro_f1": 0.5, "nll": 1.0, "recall": {"A": 0.25, "B": None}, "confusion": [[1]]}
 

@@ -97,7 +97,8 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A new folder, while this process itself is logged in nowhere."""
     wandb.teardown()  # it keeps the environment in which it was started
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
+        if name != "WANDB_ERROR_REPORTING":  # which leukemia.tracking has set
+            monkeypatch.delenv(name)
     for name, value in nobody(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
     yield tmp_path

@@ -145,7 +145,7 @@ def test_the_charts_hold_confusion_roc_and_precision_recall(tracked: Tracked):
         area = np.trapezoid([row[2] for row in data], [row[1] for row in data])
         assert area == pytest.approx(metrics[part]["roc_auc"], abs=0.02)  # W&B rounds
         columns, data = tracked.wandb.table(f"{part}/pr_table")
-        assert columns == ["class", "recall", "precision"]
+        assert columns == ["class", "precision", "recall"]
         assert {row[0] for row in data} == {"cancer"}
 
 
