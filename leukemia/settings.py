@@ -1,5 +1,6 @@
 """Settings of a run: fixed when it starts, compared when it goes on."""
 
+import json
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,7 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         multirun: whether the run is one of several.
 
     Raises:
-        UserError: several devices in one of several runs.
+        UserError: several devices in one of several runs, or `data.floors` is no audit.json.
     """
     if cfg.open_test is None:
         cfg.open_test = not multirun
@@ -26,6 +27,8 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
     for node, key in paths:  # so that the run can be used from any working directory
         if node.get(key) is not None:
             node[key] = str(Path(node[key]).expanduser().absolute())
+    if isinstance(cfg.data.get("floors"), str):
+        cfg.data.floors = _floors(Path(cfg.data.floors).expanduser())
     devices = cfg.trainer.devices
     one = len(devices) == 1 if OmegaConf.is_list(devices) else str(devices) == "1"
     if multirun and not one:
@@ -34,6 +37,18 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
             f"Runs of a multirun take one device each, but got trainer.devices={devices}: use "
             f"launcher=local n=<number of GPUs> for a run on each, or one run without -m."
         )
+
+
+def _floors(path: Path) -> dict[str, float]:
+    """Return the accuracies that an audit found on split=paper."""
+    try:
+        floors = json.loads(path.read_text(encoding="utf-8"))["floors"]
+        return {f["features"]: float(f["accuracy"]) for f in floors if f["protocol"] == "paper"}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"Expected data.floors to be features with accuracies, or an audit.json that "
+            f"`python -m leukemia.audit` wrote, but '{path}' is none."
+        ) from error
 
 
 def difference(stored: DictConfig, cfg: DictConfig) -> str | None:

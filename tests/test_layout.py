@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-VERBS = {"train", "evaluate", "predict", "explain", "study"}
+VERBS = {"train", "evaluate", "predict", "explain", "study", "audit"}
 KNOW_HYDRA = VERBS | {"build", "run", "cli", "settings", "trials", "results", "tracking"}
 KNOW_HYDRA |= {"conclude", "folds", "search"}
 

@@ -10,9 +10,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from leukemia.build.data import Sources, cache_dir
+from leukemia.build.data import Sources
 from leukemia.build.embedded import embedded
 from leukemia.build.preprocess import build_classes
+from leukemia.build.source import cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from leukemia.build.data import Sources, build_data, cache_dir
+from leukemia.build.data import Sources, build_data
 from leukemia.build.finished import FinishedRun
 from leukemia.build.model import build_classifier
+from leukemia.build.source import cache_dir
 from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.data.files import name_some

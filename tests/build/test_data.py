@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from leukemia.build.data import build_data, build_splitter
+from leukemia.build.data import build_data
+from leukemia.build.splits import build_splitter
 from leukemia.cli import CONF
 from leukemia.data.groups import identical_groups
 from leukemia.data.guard import check_split

@@ -1,0 +1,155 @@
+"""Find what makes figures on a dataset untrue: ``python -m leukemia.audit``."""
+
+import csv
+import io
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia import cli
+from leukemia.atomic import write_text
+from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from leukemia.data.manifest import Manifest
+    from leukemia.report.audit import Audit
+
+_SETTINGS = ("seed", "duplicates", "groups", "health", "floors", "protocols")
+
+
+def main() -> None:
+    """Run the command line."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+        cli.fail("leukemia.audit takes no -m: call it once for each dataset.")
+    cli.run_verb(audit, "audit", paths=("data.root", "data.groups", "output"))
+
+
+def audit(cfg: DictConfig) -> None:
+    """Audit the images of ``data``, and write what was found."""
+    # Imported here, so that help never waits for numpy.
+    from leukemia.build.preprocess import build_classes
+    from leukemia.build.source import cache_dir, find_root
+    from leukemia.data.files import read_image
+    from leukemia.data.manifest import build_manifest
+    from leukemia.data.survey import shrink
+    from leukemia.report.audit_page import write_audit
+    from leukemia.run import write_json
+
+    _check(cfg)
+    output = Path(cfg.output or f"runs/audit_{cfg.data.name}").expanduser()
+    if output.exists() and not output.is_dir():
+        raise UserError(f"Expected output to be a folder, but '{output}' is a file.")
+    # Pillow's, about files that are then either read whole or listed as bad.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    root = find_root(cfg)
+    if root.resolve() in (output.resolve(), *output.resolve().parents):
+        raise UserError(f"output '{output}' lies inside the dataset '{root}': name another one.")
+    manifest = build_manifest(
+        root,
+        build_classes(cfg),
+        on_bad=cfg.data.on_bad,
+        cache_dir=cache_dir(cfg),
+        workers=cfg.data.workers,
+    )
+    found = _look(cfg, root, manifest)
+    try:
+        write_json(output / "audit.json", found.to_json())
+        write_text(output / "groups.csv", _groups_csv(manifest, found.groups))
+        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row])))
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
+    for line in (*found.findings(), *found.notes):
+        print(f"  {line}")
+    print(f"{len(manifest)} images audited: {output / 'audit.html'}")
+
+
+def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
+    """Measure the images once, and draw all conclusions from that."""
+    import numpy as np
+
+    from leukemia.build.preprocess import build_classes
+    from leukemia.build.protocols import build_protocols
+    from leukemia.data.acquisition import find_groups, keep_together
+    from leukemia.data.duplicates import duplicate_groups, find_duplicates
+    from leukemia.data.health import STYLES, unfit
+    from leukemia.data.survey import survey
+    from leukemia.report.audit import Audit
+    from leukemia.report.floors import measure_floors
+
+    kept = survey(root, manifest, workers=cfg.data.workers, progress=cfg.progress)
+    pairs = find_duplicates(kept.thumbnails, manifest.sha256, **cfg.duplicates)
+    styles = np.array([one.bar for one in kept.health], dtype=np.int64)
+    groups = find_groups(kept.appearances, styles, **cfg.groups)
+    groups = keep_together(groups, duplicate_groups(pairs, len(manifest)))
+    protocols, notes = build_protocols(cfg, manifest, groups)
+    classes = build_classes(cfg)
+    measures = {"blur": "sharpness", "under": "under-exposed", "over": "over-exposed"}
+    return Audit(
+        name=cfg.data.name,
+        fingerprint=manifest.fingerprint,
+        classes=classes,
+        files=manifest.files,
+        labels=manifest.labels,
+        pairs=[asdict(pair) for pair in pairs],
+        groups=groups,
+        own_groups=cfg.data.groups is not None,
+        bars=[STYLES[style] for style in styles],
+        measured={
+            name: np.array([getattr(one, key) for one in kept.health], dtype=np.float64)
+            for key, name in {**measures, "nuclei": "nuclei"}.items()
+        },
+        unfit=unfit(kept.health, **cfg.health),
+        floors=measure_floors(kept.cues, manifest.labels, classes, protocols, **cfg.floors),
+        skipped=[(bad.path, bad.reason) for bad in manifest.skipped],
+        notes=notes,
+        settings=_plain(cfg),
+    )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings that what was found depends on."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    return {key: plain[key] for key in _SETTINGS} if isinstance(plain, dict) else {}
+
+
+def _groups_csv(manifest: "Manifest", groups: "NDArray[np.int64]") -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["file", "group"])
+    writer.writerows(zip(manifest.files, (groups + 1).tolist(), strict=True))
+    return out.getvalue()
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        UserError: one is.
+    """
+    for key, low, high in (
+        ("duplicates.threshold", 0, 1),
+        ("groups.smallest", 1, float("inf")),
+        ("groups.largest", 0, 1),
+        ("health.blur", 0, float("inf")),
+        ("health.exposure", 0, 1),
+        ("floors.penalty", 0, float("inf")),
+        ("floors.most", 0, float("inf")),
+    ):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int | float) or not low < value <= high:
+            end = "" if high == float("inf") else f" and at most {high}"
+            raise UserError(f"Expected {key} to be above {low}{end}, but got {value!r}.")
+    for key in ("groups.smallest", "floors.most"):
+        if not isinstance(value := OmegaConf.select(cfg, key), int):
+            raise UserError(f"Expected {key} to be whole, but got {value}.")
+
+
+if __name__ == "__main__":
+    main()

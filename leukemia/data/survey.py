@@ -1,0 +1,105 @@
+"""One pass over the images of a dataset, of which small numbers are kept."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from leukemia.data.acquisition import appearance
+from leukemia.data.cues import CUES, read_cues
+from leukemia.data.duplicates import thumbnail
+from leukemia.data.files import BadImage, decode_image, read_bytes
+from leukemia.data.health import Health, examine
+from leukemia.data.manifest import Manifest
+from leukemia.data.pool import in_threads
+from leukemia.data.regions import find_regions
+from leukemia.errors import UserError
+
+SIDE: Final = 224
+"""Larger photographs are shrunk to this shorter side, so that lengths in pixels mean the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What was kept of N images, about 6 KB of each.
+
+    Args:
+        thumbnails: (N, 64, 64), for `find_duplicates`.
+        appearances: (N, 9), for `find_groups`.
+        cues: by the names of `CUES`, (N, d) each.
+        health: of each image.
+    """
+
+    thumbnails: NDArray[np.uint8]
+    appearances: NDArray[np.float64]
+    cues: dict[str, NDArray[np.float32]]
+    health: tuple[Health, ...]
+
+
+class _Kept(NamedTuple):
+    thumbnail: NDArray[np.uint8]
+    appearance: NDArray[np.float64]
+    cues: dict[str, NDArray[np.float32]]
+    health: Health
+
+
+def survey(
+    root: Path, manifest: Manifest, *, workers: int | None = None, progress: bool = True
+) -> Survey:
+    """Measure every image of a manifest.
+
+    Args:
+        root: the dataset's folder.
+        manifest: the N images.
+        workers: threads; ``None`` for one a core.
+        progress: whether a bar is shown on a terminal.
+
+    Raises:
+        UserError: a file has changed since the manifest was made.
+    """
+
+    def measure(file: str) -> _Kept:
+        try:
+            return _measure(read_bytes(root / file))
+        except BadImage as error:
+            raise UserError(f"'{root / file}' has changed just now: {error}. Try again.") from error
+
+    kept = list(
+        tqdm(
+            in_threads(measure, manifest.files, workers=workers),
+            "auditing",
+            len(manifest),
+            leave=False,
+            disable=None if progress else True,
+            unit="image",
+        )
+    )
+    return Survey(
+        thumbnails=np.stack([one.thumbnail for one in kept]),
+        appearances=np.stack([one.appearance for one in kept]),
+        cues={name: np.stack([one.cues[name] for one in kept]) for name in CUES},
+        health=tuple(one.health for one in kept),
+    )
+
+
+def shrink(rgb: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """Return an image whose shorter side is at most ``side``, and the image itself if it is."""
+    scale = side / min(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    size = (math.ceil(rgb.shape[1] * scale), math.ceil(rgb.shape[0] * scale))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _measure(data: bytes) -> _Kept:
+    rgb = shrink(decode_image(data))
+    regions = find_regions(rgb)
+    return _Kept(
+        thumbnail(rgb), appearance(rgb, regions), read_cues(data, rgb, regions),
+        examine(rgb, regions),
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""`python -m leukemia.audit`, from outside: what it finds of what was planted."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from leukemia.classes import Classes
+from leukemia.data.grouped import grouped_split
+from leukemia.data.groups import join_groups
+from leukemia.data.manifest import build_manifest
+from leukemia.data.synthetic import paint_smears
+from tests.browser import browser
+from tests.commands import run_here
+
+PER_CLASS, GROUPS = 24, 6
+MARKED = "Pre"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Painted smears of six acquisition groups with a mark on one class, a file that lies in two
+    classes, and one that is no image."""
+    folder = tmp_path_factory.mktemp("planted") / "images"
+    paint_smears(folder, per_class=PER_CLASS, groups=GROUPS, seed=3)
+    for path in (folder / MARKED).iterdir():
+        picture = cv2.imread(str(path))
+        cv2.line(picture, (190, 212), (214, 212), (20, 20, 20), 3)
+        cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    shutil.copy(folder / "Early/WBC-Early-003.jpg", folder / "Pro/copied <b>.jpg")
+    (folder / "Benign/broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audited(images: Path) -> Path:
+    cwd = images.parent
+    done = run_here("audit", "data=folder", f"data.root={images}", "output=out", cache=cwd, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "97 images audited: out/audit.html" in done.stdout
+    return cwd / "out"
+
+
+@pytest.fixture(scope="module")
+def found(audited: Path) -> dict:
+    return json.loads((audited / "audit.json").read_text())
+
+
+def rows(audited: Path) -> dict[str, str]:
+    with (audited / "groups.csv").open(newline="") as file:
+        return {row["file"]: row["group"] for row in csv.DictReader(file)}
+
+
+def test_planted_acquisition_groups_are_recovered(audited):
+    groups = {k: v for k, v in rows(audited).items() if "WBC" in k}
+    truth = [(int(file[-7:-4]) - 1) * GROUPS // PER_CLASS for file in groups]
+    assert len(groups) == 4 * PER_CLASS
+    assert adjusted_rand_score(truth, list(groups.values())) >= 0.9
+
+
+def test_a_mark_planted_in_the_corner_of_one_class_is_the_first_floor(found):
+    floors = found["floors"]
+    assert floors[0]["features"] == "lower right corner"
+    pooled = next(f for f in floors if f["protocol"] == "kfold")
+    assert (pooled["features"], pooled["given_away"]) == ("lower right corner", MARKED)
+    assert pooled["balanced"] > 0.9
+    shortcuts = [line for line in found["findings"] if line.startswith("Shortcut")]
+    assert shortcuts[0].startswith("Shortcut: lower right corner")
+    assert "none" not in found["health"]["scale_bars"][MARKED].split(", ")[0]
+
+
+def test_a_label_error_comes_first_and_is_shown(audited, found):
+    (pair,) = [pair for pair in found["duplicates"] if pair["across_classes"]]
+    assert found["duplicates"][0] == pair
+    assert {pair["first"], pair["second"]} == {"Early/WBC-Early-003.jpg", "Pro/copied <b>.jpg"}
+    assert found["findings"][0].startswith("1 pair of duplicates with two labels")
+    page = (audited / "audit.html").read_text()
+    assert "LABEL ERROR" in page
+    assert "copied <b>" not in page
+    assert "copied &lt;b&gt;" in page
+
+
+def test_unreadable_files_are_listed_and_splits_that_cannot_be_made_are_named(found):
+    assert [one["file"] for one in found["data"]["skipped"]] == ["Benign/broken.jpg"]
+    assert found["data"]["classes"] == {"Benign": 24, "Early": 24, "Pre": 24, "Pro": 25}
+    assert {floor["protocol"] for floor in found["floors"]} == {"stratified", "grouped", "kfold"}
+    assert [note.split(":")[0] for note in found["notes"]] == ["No floors under split=paper"]
+
+
+def test_groups_csv_makes_a_split_that_keeps_groups_whole(audited, images):
+    manifest = build_manifest(images, Classes(), on_bad="skip")
+    groups = join_groups(manifest, audited / "groups.csv")
+    parts = grouped_split(manifest, groups, 4, seed=0).parts
+    held = [set(groups[parts[part]].tolist()) for part in ("train", "val", "test")]
+    assert sum(map(len, held)) == len(set.union(*held)) == len(set(rows(audited).values()))
+
+
+def test_a_users_own_groups_come_before_those_found(audited, images, tmp_path):
+    own = tmp_path / "patients.csv"
+    lines = [f"{file},{number % 9}" for number, file in enumerate(rows(audited))]
+    own.write_text("\n".join(["file,group", *lines]))
+    done = run_here(
+        "audit", "data=folder", f"data.root={images}", f"data.groups={own}", "output=own",
+        "protocols.kfold.folds=3", cache=images.parent, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the groups of data.groups whole" in (tmp_path / "own/audit.html").read_text()
+    assert rows(tmp_path / "own") == rows(audited)
+
+
+def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
+    floors = [
+        {"features": "mean colour", "protocol": "paper", "accuracy": 0.75},
+        {"features": "mean colour", "protocol": "kfold", "accuracy": 0.5},
+    ]
+    (tmp_path / "audit.json").write_text(json.dumps({"floors": floors}))
+    words = ["data=synthetic", "data.per_class=2", "model=baseline", "trainer.max_epochs=1"]
+    done = run_here("train", *words, "data.floors=none.json", cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'none.json' is none" in done.stderr
+    from hydra import compose, initialize_config_dir
+
+    from leukemia import cli
+    from leukemia.settings import settle
+
+    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
+        cfg = compose("train", [*words, f"data.floors={tmp_path / 'audit.json'}"])
+    settle(cfg, multirun=False)
+    assert cfg.data.floors == {"mean colour": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=folder"], "data=folder has no images"),
+        (["duplicates.threshold=2"], "Expected duplicates.threshold to be above 0 and at most 1"),
+        (["groups.smallest=2.5"], "Expected groups.smallest to be whole"),
+        (["output=file"], "Expected output to be a folder, but 'file' is a file"),
+        (["groups.smalest=3"], "Did you mean groups.smallest"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, words, said):
+    (tmp_path / "file").touch()
+    done = run_here("audit", *words, cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_is_written_into_the_dataset(images):
+    words = ["data=folder", f"data.root={images}", f"output={images / 'Pre'}"]
+    done = run_here("audit", *words, cache=images.parent, cwd=images.parent)
+    assert done.returncode == 2
+    assert "lies inside the dataset" in done.stderr
+
+
+def test_the_page_shows_all_its_pictures_and_is_no_wider_than_the_window(audited, tmp_path):
+    with browser(tmp_path) as page:
+        for width in (1280, 400):
+            page.open(audited / "audit.html", width)
+            shown = page.value("[...document.images].map(i => i.complete && i.naturalWidth)")
+            assert len(shown) > 10
+            assert np.all(shown)
+            assert page.value("document.documentElement.scrollWidth") <= width
+        assert page.heard("Log.entryAdded") == []
