@@ -16,7 +16,11 @@ STYLES: Final = ("none", "red", "black", "box", "large box")
 
 _CLIPPED: Final = 3  # values from either end of 0 to 255 that hold no detail
 _NUCLEUS: Final = 50  # least area in pixels of an image 224 wide; platelets and debris are smaller
-_STAINED: Final = 0.65  # a nucleus is darker in green than this share of the background
+_DARK: Final = 0.65
+_STAINED: Final = (0.85, 20)
+"""A nucleus is darker in green than a share of the background; a pale one less so, but then it is
+more magenta (a* of 8-bit LAB), which red cells are not."""
+
 _SCARLET: Final = (75, 5)  # by how much red exceeds green in red ink, and in how many pixels
 _LARGE: Final = 0.1  # of the image's height
 
@@ -62,12 +66,15 @@ def examine(rgb: NDArray[np.uint8], regions: Regions) -> Health:
 
 
 def _count_nuclei(rgb: NDArray[np.uint8], regions: Regions, bar: NDArray[np.bool_]) -> int:
-    green = rgb[..., 1]
     if not regions.background.any():
         return 0
     # Otsu's threshold parts even an empty field, into noise and noise.
-    dark = green < _STAINED * float(np.median(green[regions.background]))
-    nuclei = (find_nuclei(rgb) & dark & ~bar).astype(np.uint8)
+    magenta = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[..., 1].astype(np.int16)
+    green = rgb[..., 1] / np.median(rgb[..., 1][regions.background])
+    pale, more = _STAINED
+    excess = magenta - np.median(magenta[regions.background])
+    stained = (green < _DARK) | ((green < pale) & (excess > more))
+    nuclei = (find_nuclei(rgb) & stained & ~bar).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(nuclei)
     return int((stats[1:, cv2.CC_STAT_AREA] >= _NUCLEUS * (rgb.shape[1] / 224) ** 2).sum())
 
