@@ -152,6 +152,7 @@ def _one_line(error: Exception, config_name: str) -> str:
         text += " " + " ".join(str(cause).split())
     text = re.sub(r"\s*Set the environment variable.*", "", text)
     text = re.sub(r"\s*full_key: .*", "", text)
+    text = re.sub(r"\s*Config search path:.*", "", text)
     text = re.sub(r" To append to your config use \S+", "", text)
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:

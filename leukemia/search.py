@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from leukemia.errors import UserError
 from leukemia.report.rule import Rule
 from leukemia.report.study import DONE, FAILED, PRUNED, Trial
+from leukemia.search_space import Choices, Interval
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
 
 _NAME = "search"  # of the one study in a database
 EVERY_EPOCH = ("nll", "accuracy", "cancer_recall")  # figures of validation that history.csv has
@@ -34,44 +34,6 @@ class Proposal:
 
     number: int
     settings: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Real numbers.
-
-    Args:
-        low: the least.
-        high: the greatest.
-        log: whether ratios count, not differences.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    def distribution(self) -> "BaseDistribution":
-        """As Optuna names it."""
-        from optuna.distributions import FloatDistribution
-
-        return FloatDistribution(self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Values without an order.
-
-    Args:
-        values: as typed.
-    """
-
-    values: tuple[str, ...]
-
-    def distribution(self) -> "BaseDistribution":
-        """As Optuna names it."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.values)
 
 
 class Search:

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
-from leukemia.search import Choices, Interval, Search
+from leukemia.search import Search
+from leukemia.search_space import Choices, Interval
 from tests.commands import command, environment, run_here
 
 pytest.importorskip("optuna", reason="the extra leukemia[search] is not installed")

@@ -312,7 +312,7 @@ def test_plain_multirun_in_processes_of_their_own(home: Path):
 
 
 MISTAKES = {
-    "unknown study": (["study=grid"], "backbones lambda_grid"),
+    "unknown study": (["study=grid"], "'study': backbones kfold lambda_grid"),
     "negative lambda": ([*GRID, "loss.lambda_nll=1,-1"], "loss.lambda_nll=-1"),
     "lambda no number": ([*GRID, "loss.lambda_nll=much"], "loss.lambda_nll"),
     "lambda not a number": ([*GRID, "loss.lambda_bce=1,nan"], "loss.lambda_bce=nan"),
@@ -333,6 +333,7 @@ def test_a_mistake_is_one_line_and_starts_no_trial(name: str, home: Path, tmp_pa
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert told in done.stderr
+    assert "provider=" not in done.stderr
     assert list(tmp_path.rglob("config.yaml")) == []
 
 

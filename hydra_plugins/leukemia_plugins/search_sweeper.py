@@ -17,7 +17,8 @@ from hydra_plugins.leukemia_plugins.study_sweeper import StudySweeper
 
 if TYPE_CHECKING:
     from leukemia.report.study import Trial
-    from leukemia.search import Choices, Interval, Proposal
+    from leukemia.search import Proposal
+    from leukemia.search_space import Choices, Interval
 
 
 class SearchSweeper(StudySweeper):
@@ -63,7 +64,7 @@ class SearchSweeper(StudySweeper):
 
     def _space(self, lines: list[str]) -> "tuple[list[str], dict[str, Interval | Choices]]":
         """Return what all trials share, and what is searched; a later line replaces an earlier."""
-        from leukemia.search import Choices, Interval
+        from leukemia.search_space import Choices, Interval
 
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         fixed: dict[str, str] = {}

@@ -16,10 +16,14 @@ def colour_histogram(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     Returns:
         Shape ``(96,)``: 32 bins of equal width a channel of 8-bit LAB, each channel summing to 1.
     """
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
-    counts = [cv2.calcHist([lab], [channel], None, [BINS], [0, 256]) for channel in range(3)]
-    shares: NDArray[np.float64] = np.concatenate(counts).ravel() / np.float64(rgb[..., 0].size)
-    return shares
+    return lab_histogram(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), dtype=np.uint8))
+
+
+def lab_histogram(lab: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the same of pixels in 8-bit LAB, shape ``(..., 3)``; zeros where there are none."""
+    bins = (lab.reshape(-1, 3) // (256 // BINS)).T
+    counts = np.concatenate([np.bincount(channel, minlength=BINS) for channel in bins])
+    return counts / max(bins.shape[1], 1)
 
 
 def mean_colour(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leukemia.data.colour import lab_histogram
 from leukemia.data.regions import Regions, corner, outside_corner
 
 Features = NDArray[np.float32]
@@ -21,7 +22,6 @@ CUES: Final = {
 }
 """The cues, and what each is made of."""
 
-_BINS: Final = 32
 _CORNER: Final = (14, 9)  # width, height
 
 
@@ -43,16 +43,11 @@ def read_cues(data: bytes, rgb: NDArray[np.uint8], regions: Regions) -> dict[str
     )
     return {
         "mean colour": outside.mean(axis=0, dtype=np.float64).astype(np.float32),
-        "colour histogram": _histograms(outside),
-        "background": _histograms(lab[regions.background]),
+        "colour histogram": lab_histogram(outside).astype(np.float32),
+        "background": lab_histogram(lab[regions.background]).astype(np.float32),
         "lower right corner": small.ravel().astype(np.float32),
         "file": _file(data),
     }
-
-
-def _histograms(pixels: NDArray[np.uint8]) -> Features:
-    counts = [np.bincount(pixels[:, k] // (256 // _BINS), minlength=_BINS) for k in range(3)]
-    return (np.concatenate(counts) / max(len(pixels), 1)).astype(np.float32)
 
 
 def _file(data: bytes) -> Features:
