@@ -106,11 +106,13 @@ def test_a_users_own_groups_come_before_those_found(audited, images, tmp_path):
     own.write_text("\n".join(["file,group", *lines]))
     done = run_here(
         "audit", "data=folder", f"data.root={images}", f"data.groups={own}", "output=own",
-        "protocols.kfold.folds=3", cache=images.parent, cwd=tmp_path,
+        "protocols.kfold=null", cache=images.parent, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the groups of data.groups whole" in (tmp_path / "own/audit.html").read_text()
     assert rows(tmp_path / "own") == rows(audited)
+    floors = json.loads((tmp_path / "own/audit.json").read_text())["floors"]
+    assert {floor["protocol"] for floor in floors} == {"stratified", "grouped"}
 
 
 def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):

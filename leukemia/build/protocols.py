@@ -40,6 +40,8 @@ def build_protocols(
     related = found if own is None else join_groups(manifest, Path(str(own)).expanduser())
     protocols, notes = {}, []
     for name, split in cfg.protocols.items():
+        if split is None:  # left out by the user
+            continue
         groups = related if name in _BY_GROUPS else identical
         n_folds = split.folds if name == "kfold" else 1
         folds = []
