@@ -32,14 +32,15 @@ def evaluate(cfg: DictConfig) -> None:
         raise UserError("Expected either run=<run directory> or runs=[<a>,<b>,...].")
     if cfg.part is not None and cfg.part not in PARTS:
         raise UserError(f"Expected part to be one of {', '.join(PARTS)}, but got '{cfg.part}'.")
-    if cfg.suite is not None and (cfg.runs is not None or (cfg.data.root and cfg.part is None)):
+    suite = "suite" in cfg
+    if suite and (cfg.runs is not None or (cfg.data.root and cfg.part is None)):
         raise UserError(
             "suite= scores one run on a part of its own: leave out runs=, and give part= with "
             "data.root=."
         )
     if cfg.runs is not None:
         compare_tables(cfg)
-    elif cfg.suite is not None:
+    elif suite:
         score_suite(cfg)
     else:
         score(cfg)
