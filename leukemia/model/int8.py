@@ -157,10 +157,12 @@ def in_integers(network: Network, dtype: torch.dtype = torch.bfloat16) -> Intege
     stem, places = _convolutions(backbone, modules)
     weights = sum(modules[place].weight.numel() for place in places)
     enough = weights >= LEAST_SHARE * sum(weight.numel() for weight in backbone.parameters())
-    if stem is None or not enough or not isinstance(network.normalize, Normalize):
+    normalize = network.normalize
+    # What each image is divided by cannot be brought into the weights.
+    if not isinstance(normalize, Normalize) or normalize.per_image or stem is None or not enough:
         return None
     backbone.to(dtype).to(memory_format=torch.channels_last)
-    _replace(backbone, stem, IntegerStem(network.normalize, modules[stem], dtype))
+    _replace(backbone, stem, IntegerStem(normalize, modules[stem], dtype))
     for place in places:
         _replace(backbone, place, IntegerConv(modules[place], dtype))
     return IntegerNetwork(backbone, network.head).eval()

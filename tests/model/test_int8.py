@@ -94,6 +94,13 @@ def test_networks_with_little_to_gain_are_left_alone(name):
     assert in_integers(network(name)) is None
 
 
+def test_a_network_that_normalises_each_image_by_itself_is_left_alone():
+    normal = network("resnet18")
+    assert in_integers(normal) is not None
+    normal.normalize = Normalize("image")
+    assert in_integers(normal) is None
+
+
 def test_a_network_that_cannot_be_traced_is_left_alone():
     class Odd(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
