@@ -36,9 +36,10 @@ def audit(cfg: DictConfig) -> None:
     # Imported here, so that help never waits for numpy.
     from leukemia.build.preprocess import build_classes
     from leukemia.build.source import cache_dir, find_root
+    from leukemia.data.crop import shrink
     from leukemia.data.files import read_image
     from leukemia.data.manifest import build_manifest
-    from leukemia.data.survey import shrink
+    from leukemia.data.survey import SIDE
     from leukemia.report.audit_page import write_audit
     from leukemia.run import write_json
 
@@ -62,7 +63,7 @@ def audit(cfg: DictConfig) -> None:
     try:
         write_json(output / "audit.json", found.to_json())
         write_text(output / "groups.csv", _groups_csv(manifest, found.groups))
-        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row])))
+        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row]), SIDE))
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
     for line in (*found.findings(), *found.notes):

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.cache import Preprocess
 from leukemia.data.files import BadImage, read_image
 from leukemia.data.mask import darken, stain_finder, stain_mask
 from leukemia.data.pool import in_threads
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 Image = str | Path | NDArray[np.uint8]

@@ -1,16 +1,15 @@
 """One pass over the images of a dataset, of which small numbers are kept."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.data.acquisition import appearance
+from leukemia.data.crop import shrink
 from leukemia.data.cues import CUES, read_cues
 from leukemia.data.duplicates import thumbnail
 from leukemia.data.files import BadImage, decode_image, read_bytes
@@ -87,17 +86,8 @@ def survey(
     )
 
 
-def shrink(rgb: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
-    """Return an image whose shorter side is at most ``side``, and the image itself if it is."""
-    scale = side / min(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    size = (math.ceil(rgb.shape[1] * scale), math.ceil(rgb.shape[0] * scale))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
 def _measure(data: bytes) -> _Kept:
-    rgb = shrink(decode_image(data))
+    rgb = shrink(decode_image(data), SIDE)
     regions = find_regions(rgb)
     return _Kept(
         thumbnail(rgb), appearance(rgb, regions), read_cues(data, rgb, regions),

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from leukemia.classes import Classes
-from leukemia.data.cache import Preprocess, open_pixels
+from leukemia.data.cache import open_pixels
 from leukemia.data.crop import to_square
 from leukemia.data.files import read_image
 from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.mask import MaskSpec, apply_mask
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 SMALL = Preprocess(MaskSpec(), size=32)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.data.cache import Preprocess
 from leukemia.data.files import BadImage
 from leukemia.data.inputs import find_images, prepare
 from leukemia.data.mask import MaskSpec
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 
