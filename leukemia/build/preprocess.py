@@ -19,8 +19,9 @@ def build_classes(cfg: DictConfig) -> Classes:
 def build_preprocess(cfg: DictConfig) -> Preprocess:
     """Return stain normalisation, mask, scale bar, crop and size."""
     ranges = tuple((tuple(low), tuple(high)) for low, high in cfg.mask.ranges)
-    mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background)
-    # Runs from before that setting kept it.
+    # Runs from before these settings have none of them.
+    clusters = {key: cfg.mask[key] for key in ("clusters", "nuclei") if key in cfg.mask}
+    mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background, **clusters)
     scale_bar = cfg.mask.get("scale_bar", "keep")
     if not isinstance(cfg.stain.grey, bool):
         raise UserError(f"Expected stain.grey to be true or false, but got {cfg.stain.grey!r}.")

@@ -30,7 +30,8 @@ class Preprocess:
         grey: whether colour is taken away, after ``stain`` and before crop and mask.
 
     Raises:
-        UserError: a size that is no whole number from 1 on, or an unknown ``scale_bar``.
+        UserError: a size that is no whole number from 1 on, an unknown ``scale_bar``, or
+            clusters of colour in grey.
     """
 
     mask: MaskSpec = field(default_factory=MaskSpec)
@@ -47,6 +48,11 @@ class Preprocess:
         if self.scale_bar not in ("keep", "remove"):
             raise UserError(
                 f"Expected mask.scale_bar to be one of keep, remove, but got '{self.scale_bar}'."
+            )
+        if self.grey and self.mask.order == "kmeans":
+            raise UserError(
+                "mask=kmeans finds nuclei by their colour, which stain.grey=true takes away: "
+                "choose another mask."
             )
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -73,6 +79,8 @@ class Preprocess:
         """A text that differs where the pixels would."""
         settings = asdict(self)
         # What is not used leaves arrays their names from before it could be.
+        if self.mask.order != "kmeans":
+            del settings["mask"]["clusters"], settings["mask"]["nuclei"]
         if self.stain is None:
             del settings["stain"]
         else:

@@ -45,6 +45,8 @@ def test_what_is_grey_can_be_normalised_first():
         (["stain.method=vahadane"], "none, background, reinhard, macenko, but got 'vahadane'"),
         (["stain.method=macenko"], "needs stain.stains: choose it by stain=macenko"),
         (["stain.grey=half"], "stain.grey to be true or false, but got 'half'"),
+        (["stain=grey", "mask=kmeans"], "mask=kmeans finds nuclei by their colour"),
+        (["mask=kmeans", "mask.clusters=many"], "mask.clusters to be a whole number"),
         (["stain=reinhard", "stain.pixels=cells"], "tissue, all, but got 'cells'"),
         (["stain=reinhard", "stain.target.tissue.std=[1,2]"], "stain.std to be 3 numbers"),
         (["stain=background", "stain.glass=white"], "stain.glass to be 3 numbers"),

@@ -90,6 +90,7 @@ def test_a_second_run_reads_no_image(dataset, tmp_path):
         Preprocess(MaskSpec(), crop="squash", size=32),
         Preprocess(MaskSpec(), size=16),
         Preprocess(MaskSpec(), size=32, scale_bar="remove"),
+        Preprocess(MaskSpec("kmeans"), size=32),
     ],
 )
 def test_other_settings_have_an_array_of_their_own(dataset, tmp_path, other):
