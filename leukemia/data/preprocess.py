@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from leukemia.data.crop import shrink, to_square
 from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.data.normalise import Normaliser
-from leukemia.data.scale_bar import remove_scale_bar
+from leukemia.data.scale_bar import check_treatment, remove_scale_bar
 from leukemia.errors import UserError
 
 FORMAT = 2  # raise it when the same settings come to mean other pixels
@@ -45,10 +45,7 @@ class Preprocess:
         """Refuse what cannot be."""
         if not isinstance(self.size, int) or self.size < 1:
             raise UserError(f"Expected crop.size to be 1 or more pixels, but got {self.size!r}.")
-        if self.scale_bar not in ("keep", "remove"):
-            raise UserError(
-                f"Expected mask.scale_bar to be one of keep, remove, but got '{self.scale_bar}'."
-            )
+        check_treatment(self.scale_bar)
         if self.grey and self.mask.order == "kmeans":
             raise UserError(
                 "mask=kmeans finds nuclei by their colour, which stain.grey=true takes away: "

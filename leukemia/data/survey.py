@@ -17,6 +17,7 @@ from leukemia.data.health import Health, examine
 from leukemia.data.manifest import Manifest
 from leukemia.data.pool import in_threads
 from leukemia.data.regions import find_regions
+from leukemia.data.scale_bar import remove_scale_bar
 from leukemia.errors import UserError
 
 SIDE: Final = 224
@@ -48,13 +49,20 @@ class _Kept(NamedTuple):
 
 
 def survey(
-    root: Path, manifest: Manifest, *, workers: int | None = None, progress: bool = True
+    root: Path,
+    manifest: Manifest,
+    *,
+    scale_bar: str = "keep",
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Survey:
     """Measure every image of a manifest.
 
     Args:
         root: the dataset's folder.
         manifest: the N images.
+        scale_bar: ``remove`` paints it over before the cues are read, which are what a network
+            could go by; groups and health still see it.
         workers: threads; ``None`` for one a core.
         progress: whether a bar is shown on a terminal.
 
@@ -64,7 +72,7 @@ def survey(
 
     def measure(file: str) -> _Kept:
         try:
-            return _measure(read_bytes(root / file))
+            return _measure(read_bytes(root / file), scale_bar)
         except BadImage as error:
             raise UserError(f"'{root / file}' has changed just now: {error}. Try again.") from error
 
@@ -86,10 +94,9 @@ def survey(
     )
 
 
-def _measure(data: bytes) -> _Kept:
+def _measure(data: bytes, scale_bar: str) -> _Kept:
     rgb = shrink(decode_image(data), SIDE)
     regions = find_regions(rgb)
-    return _Kept(
-        thumbnail(rgb), appearance(rgb, regions), read_cues(data, rgb, regions),
-        examine(rgb, regions),
-    )  # fmt: skip
+    clean = remove_scale_bar(rgb) if scale_bar == "remove" else rgb
+    cues = read_cues(data, clean, regions if clean is rgb else find_regions(clean))
+    return _Kept(thumbnail(rgb), appearance(rgb, regions), cues, examine(rgb, regions))
