@@ -51,11 +51,13 @@ class BaselineCNN(nn.Module):
             nn.Linear(hidden, n_classes),
         )
         if init == "he":
-            for layer in self.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                    nn.init.zeros_(layer.bias)
-            nn.init.normal_(self.classifier[-1].weight, std=0.01)
+            for name, values in self.named_parameters():
+                if name.endswith("bias"):
+                    nn.init.zeros_(values)
+                elif name == "classifier.3.weight":
+                    nn.init.normal_(values, std=0.01)
+                else:
+                    nn.init.kaiming_normal_(values, nonlinearity="relu")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, n_classes) of images (N, 3, 224, 224), float.
