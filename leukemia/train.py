@@ -124,11 +124,8 @@ class Training:
             self.run.drop_states()
 
     def _note(self, said: str, data: "Sources") -> None:
-        from leukemia.results import caveats
-
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
         self.notes += [said, f"split={self.cfg.split.name}: {sizes}"]
-        self.notes += [*caveats(self.cfg, data.split), *data.split.notes]
         if skipped := data.manifest.skipped:
             self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
@@ -181,7 +178,7 @@ class Training:
         from leukemia.model.fit import predict
         from leukemia.report.calibration import fit_calibration
         from leukemia.report.table import print_summary
-        from leukemia.results import record, write_page
+        from leukemia.results import caveats, record, write_page
 
         cfg, run = self.cfg, self.run
         module = build_classifier(cfg, network)
@@ -209,6 +206,7 @@ class Training:
         write_json(run.environment, seen)
         if self.quiet:
             return metrics, predictions
+        self.notes += [*caveats(cfg, data.split), *data.split.notes]
         write_page(
             run,
             cfg,

@@ -1,5 +1,6 @@
 """Trials of a study: which are still to run, one process to each, and what failed."""
 
+import gc
 import json
 import shutil
 import traceback
@@ -158,6 +159,8 @@ def hold(run: RunDir) -> Iterator[None]:
         raise
     finally:
         lock.release()
+        # Trainer and network hold each other, and the next trial of this process makes its own.
+        gc.collect()
 
 
 def _said(run: RunDir) -> str:

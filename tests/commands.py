@@ -27,6 +27,11 @@ SMALL = [
 ]
 
 
+def painted(cache: Path) -> Path:
+    """The folder of smears that `SMALL` trains on."""
+    return next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
+
+
 def command(verb: str, *overrides: str) -> list[str]:
     return [sys.executable, "-m", f"leukemia.{verb}", *overrides]
 

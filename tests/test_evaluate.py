@@ -10,13 +10,9 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.report.predictions import read_predictions
-from tests.commands import run, run_here
+from tests.commands import painted, run, run_here
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"), "Benign")
-
-
-def painted(cache: Path) -> Path:
-    return next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
 
 
 @pytest.fixture

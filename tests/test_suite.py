@@ -13,11 +13,7 @@ from sklearn.svm import SVC
 import leukemia
 from leukemia.data.colour import mean_colour
 from leukemia.data.files import read_image
-from tests.commands import run_here
-
-
-def painted(cache: Path) -> Path:
-    return next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
+from tests.commands import painted, run_here
 
 
 def table_of(run: Path) -> list[dict[str, str]]:

@@ -59,7 +59,7 @@ def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Networ
                 f"model=baseline has no pretrained weights, but got "
                 f"model.backbone.weights={weights}: use null."
             )
-        cnn = BaselineCNN(n_classes, cfg.model.hidden)
+        cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights = cfg.model.backbone.weights
     backbone, said = make_backbone(

@@ -29,13 +29,7 @@ def read_column(
             unknown, or missing though it must not be.
     """
     table = f"{setting} '{path}'"
-    try:
-        # Spreadsheets put a mark (BOM) before the first name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            columns, lines = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read: {error}.") from error
+    columns, lines = read_lines(path, table)
     if lacking := [name for name in ("file", column) if name not in columns]:
         raise UserError(
             f"Expected {table} to have the columns 'file' and '{column}', separated by commas, "
@@ -69,3 +63,25 @@ def read_column(
             f"{name_some(missing)}. Add a row for each."
         )
     return [cells.get(name) for name in manifest.files]
+
+
+def read_lines(path: Path, table: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a CSV file as text.
+
+    Args:
+        path: of the file; a cell that a line lacks is empty.
+        table: what an error calls it.
+
+    Returns:
+        The names of its columns, and its lines by column.
+
+    Raises:
+        UserError: no such file, or it is not one of text.
+    """
+    try:
+        # Spreadsheets put a mark (BOM) before the first name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            return list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table} cannot be read: {error}.") from error

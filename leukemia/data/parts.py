@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from leukemia.atomic import write_text
 from leukemia.classes import Classes
 from leukemia.data.files import name_some
-from leukemia.data.listing import read_column
+from leukemia.data.listing import read_column, read_lines
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
 
@@ -151,12 +151,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         UserError: no such table.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            columns, lines = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The split '{path}' cannot be read: {error}.") from error
+    columns, lines = read_lines(path, f"The split '{path}'")
     if columns != _COLUMNS:
         raise UserError(
             f"Expected the split '{path}' to have the columns {','.join(_COLUMNS)}, "

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from leukemia.report.figures import BLUE, ORANGE, STYLE
+from leukemia.report.figures import ORANGE, STYLE, by_class, class_boxes
 
 PARTITION = ("nuclei", "background", "corner")
 """Regions that do not overlap and together are the image."""
@@ -198,18 +198,11 @@ def attention_figure(
     places = range(1, len(names) + 1)
     for row, method in zip(grid, methods, strict=True):
         for axes, region in zip(row, PARTITION, strict=True):
-            axes.boxplot(
-                _by_class(attention.shares[method][region], labels, len(names)),
-                medianprops={"color": "k", "linewidth": 2},
-                boxprops={"facecolor": BLUE, "alpha": 0.5},
-                flierprops={"markersize": 3},
-                patch_artist=True,
-            )
-            areas = _by_class(attention.area[region], labels, len(names))
+            class_boxes(axes, attention.shares[method][region], labels, names)
+            areas = by_class(attention.area[region], labels, len(names))
             medians = [np.median(values) if len(values) else np.nan for values in areas]
             axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
             axes.set(title=f"{METHODS[method][0]}: {region}")
-            axes.grid(axis="y")
             texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
             axes.set_xticks(places, texts)
         row[0].set_ylabel("share of the heat map")
@@ -217,9 +210,3 @@ def attention_figure(
         axes.set_ylim(bottom=0)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return figure
-
-
-def _by_class(
-    values: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int
-) -> list[NDArray[np.float64]]:
-    return [values[(labels == label) & ~np.isnan(values)] for label in range(n_classes)]

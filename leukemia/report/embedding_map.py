@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
@@ -106,6 +104,10 @@ def project(
         raise UserError("Expected finite embeddings to map, but got nan or infinite ones.")
     if len(rows) < _FEWEST or (rows == rows[0]).all():
         return None
+    # Imported here: they take a second, and a training asks for its first step before.
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     if min(rows.shape) > _DIMENSIONS:
         rows = PCA(_DIMENSIONS, svd_solver="randomized", random_state=seed).fit_transform(rows)
     neighbours = min(_NEIGHBOURS, (len(rows) - 1) // 3)

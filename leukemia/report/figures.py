@@ -12,7 +12,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from leukemia.atomic import write_bytes
 from leukemia.classes import Classes
@@ -115,3 +117,32 @@ def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
     axes.grid(axis="y")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def by_class(
+    values: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int
+) -> list[NDArray[np.float64]]:
+    """Part N values, (N,), by the labels of their images, (N,); nan is left out."""
+    return [values[(labels == label) & ~np.isnan(values)] for label in range(n_classes)]
+
+
+def class_boxes(
+    axes: Axes, values: NDArray[np.float64], labels: NDArray[np.int64], names: Sequence[str]
+) -> None:
+    """Draw a box for each class.
+
+    Args:
+        axes: where.
+        values: of N images, (N,); nan is left out.
+        labels: their classes, (N,), in 0 to C - 1.
+        names: of the C classes.
+    """
+    axes.boxplot(
+        by_class(values, labels, len(names)),
+        tick_labels=names,
+        medianprops={"color": "k", "linewidth": 2},
+        boxprops={"facecolor": BLUE, "alpha": 0.5},
+        flierprops={"markersize": 3},
+        patch_artist=True,
+    )
+    axes.grid(axis="y")

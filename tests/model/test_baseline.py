@@ -41,6 +41,27 @@ def test_a_relu_follows_each_layer_but_the_last():
     assert len(relus) == 3
 
 
+def test_he_weights_keep_the_scale_that_torchs_own_lose():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 224, 224)
+    spreads = {
+        init: BaselineCNN(init=init).features(images).std().item() for init in ("torch", "he")
+    }
+    assert spreads["torch"] < 0.5
+    assert spreads["he"] > 1
+
+
+def test_he_weights_begin_at_even_odds():
+    torch.manual_seed(0)
+    shares = BaselineCNN(init="he")(torch.randn(8, 3, 224, 224)).softmax(1)
+    assert shares.sub(0.25).abs().max() < 0.1
+
+
+def test_unknown_first_weights_are_refused_by_their_key():
+    with pytest.raises(UserError, match=r"model\.init.*'zeros'"):
+        BaselineCNN(init="zeros")
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 100, 100), (2, 1, 224, 224), (3, 224, 224)])
 def test_other_shapes_are_refused_with_the_remedy(shape):
     with pytest.raises(UserError, match=r"\(N, 3, 224, 224\).*crop\.size=224"):

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from leukemia.report.figures import BLUE, STYLE
+from leukemia.report.figures import STYLE, class_boxes
 from leukemia.report.findings import Findings
 from leukemia.report.page import image, table
 from leukemia.report.predictions import Predictions
@@ -53,19 +53,9 @@ def attention_boxes(part: Predictions, shares: Shares) -> Figure:
     """
     figure = Figure(figsize=(3 * len(shares), 3.4), layout="constrained")
     panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
-    classes = range(len(part.classes))
     for axes, (region, values) in zip(panels, shares.items(), strict=True):
-        known = [values[(part.labels == i) & ~np.isnan(values)] for i in classes]
-        axes.boxplot(
-            known,
-            tick_labels=part.classes.names,
-            medianprops={"color": "k", "linewidth": 2},
-            boxprops={"facecolor": BLUE, "alpha": 0.5},
-            flierprops={"markersize": 3},
-            patch_artist=True,
-        )
+        class_boxes(axes, values, part.labels, part.classes.names)
         axes.set(title=region, ylim=(-0.02, 1.02))
-        axes.grid(axis="y")
     panels[0].set_ylabel("share of attention")
     return figure
 
