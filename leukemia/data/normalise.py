@@ -47,7 +47,7 @@ class Background:
     """Divides by the glass: brightness and white balance no longer count, the stain still does.
 
     Args:
-        glass: what an image's own glass becomes, R, G, B from above 0 to 255.
+        glass: what an image's own glass becomes, R, G, B from 1 to 255.
 
     Raises:
         UserError: it is no such colour.
@@ -72,7 +72,7 @@ class Reinhard:
 
     Args:
         mean: of L (0 to 100), a, b.
-        std: deviations, likewise, above 0.
+        std: deviations, likewise.
         glass: what the image's own glass becomes before that; ``None`` leaves it as it is.
         pixels: where an image's own are measured: ``tissue``, what is darker than the glass,
             without the corner of the scale bar; or ``all``, which takes a field with few cells
@@ -133,9 +133,10 @@ class Macenko:
 
     def __post_init__(self) -> None:
         """Refuse what could not be a target."""
-        for row, stain in enumerate(self.stains):
+        stains = self.stains if isinstance(self.stains, tuple) else ()
+        for row, stain in enumerate(stains):
             _check_numbers(f"stains[{row}]", stain, 3, -1, 1)
-        if len(self.stains) != 2 or angle(np.array(self.stains)) < APART:
+        if len(stains) != 2 or angle(np.array(self.stains)) < APART:
             raise UserError(f"Expected stain.stains to be two directions, but got {self.stains}.")
         _check_numbers("concentrations", self.concentrations, 2, THIN, 10)
         _check_numbers("glass", self.glass, 3, 1, 255)

@@ -52,6 +52,7 @@ def test_what_is_grey_can_be_normalised_first():
         (["stain=background", "stain.glass=white"], "stain.glass to be 3 numbers"),
         (["stain=macenko", "stain.concentrations=[0.5,a]"], "stain.concentrations to be 2"),
         (["stain=macenko", "stain.stains=[[1,0,0],[1,0,0]]"], "stain.stains to be two"),
+        (["stain=macenko", "stain.stains=2"], "stain.stains to be two directions, but got 2"),
     ],
 )
 def test_a_mistake_is_named(overrides, told):
