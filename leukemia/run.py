@@ -90,6 +90,11 @@ class RunDir:
         return self.path / "calibration_single_view.json"
 
     @property
+    def known(self) -> Path:
+        """Embeddings of validation, to tell what is out of distribution."""
+        return self.path / "ood.npz"
+
+    @property
     def thumbnails(self) -> Path:
         """Grey thumbnails of the images of split.csv, row by row, to know them again."""
         return self.path / "thumbnails.npy"

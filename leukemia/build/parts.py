@@ -100,6 +100,19 @@ def probabilities(
     return predict(module, data.loader(part), finished.hardware)
 
 
+def strangeness(
+    finished: FinishedRun, data: ArrayDataModule, part: str
+) -> npt.NDArray[np.bool_] | None:
+    """Return which images of a part are out of distribution, (N,); None where none can be told."""
+    if finished.known is None:
+        return None
+    data.eval_batch_size = finished.cfg.trainer.eval_batch_size
+    scores = [
+        finished.judge(images.permute(0, 2, 3, 1).numpy())[:, -1] for images, _ in data.loader(part)
+    ]
+    return np.asarray(np.concatenate(scores) > finished.known.limit)
+
+
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:
     split = read_split(finished.run.split, manifest, finished.classes)
     return replace(split, protocol=finished.cfg.split.name)
