@@ -36,13 +36,16 @@ def audit(cfg: DictConfig) -> None:
     # Imported here, so that help never waits for numpy.
     from leukemia.build.preprocess import build_classes
     from leukemia.build.source import cache_dir, find_root
+    from leukemia.data.crop import shrink
     from leukemia.data.files import read_image
     from leukemia.data.manifest import build_manifest
-    from leukemia.data.survey import shrink
+    from leukemia.data.scale_bar import check_treatment
+    from leukemia.data.survey import SIDE
     from leukemia.report.audit_page import write_audit
     from leukemia.run import write_json
 
     _check(cfg)
+    check_treatment(cfg.mask.scale_bar)
     output = Path(cfg.output or f"runs/audit_{cfg.data.name}").expanduser()
     if output.exists() and not output.is_dir():
         raise UserError(f"Expected output to be a folder, but '{output}' is a file.")
@@ -62,7 +65,7 @@ def audit(cfg: DictConfig) -> None:
     try:
         write_json(output / "audit.json", found.to_json())
         write_text(output / "groups.csv", _groups_csv(manifest, found.groups))
-        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row])))
+        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row]), SIDE))
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
     for line in (*found.findings(), *found.notes):
@@ -83,7 +86,13 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     from leukemia.report.audit import Audit
     from leukemia.report.floors import measure_floors
 
-    kept = survey(root, manifest, workers=cfg.data.workers, progress=cfg.progress)
+    kept = survey(
+        root,
+        manifest,
+        scale_bar=cfg.mask.scale_bar,
+        workers=cfg.data.workers,
+        progress=cfg.progress,
+    )
     pairs = find_duplicates(kept.thumbnails, manifest.sha256, **cfg.duplicates)
     styles = np.array([one.bar for one in kept.health], dtype=np.int64)
     groups = find_groups(kept.appearances, styles, **cfg.groups)
@@ -116,7 +125,10 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the settings that what was found depends on."""
     plain = OmegaConf.to_container(cfg, resolve=True)
-    return {key: plain[key] for key in _SETTINGS} if isinstance(plain, dict) else {}
+    if not isinstance(plain, dict):
+        return {}
+    scale_bar = {"mask.scale_bar": cfg.mask.scale_bar}
+    return {key: plain[key] for key in _SETTINGS} | scale_bar
 
 
 def _groups_csv(manifest: "Manifest", groups: "NDArray[np.int64]") -> str:

@@ -92,7 +92,9 @@ class Explainer:
         target = self.target or (int(probabilities.argmax()),)
         pixels = self.pixels(picture)
         image = torch.from_numpy(pixels).permute(2, 0, 1)
-        nuclei, kept = find_nuclei(picture), stain_mask(picture, stain_finder(self.preprocess.mask))
+        mask = self.preprocess.mask
+        shown = stain_finder(mask) if mask.order == "none" else mask
+        nuclei, kept = find_nuclei(picture), stain_mask(picture, shown)
         maps = {}
         for method in self.methods:
             if self.layer is not None and method == "grad_cam":

@@ -31,12 +31,19 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
     "numpy",
+    "torchstain",
     "scikit-learn",
     "wandb",
 )
 
 # Settings that runs of earlier versions lack, with what those did.
-_SINCE = {"mask.background": 0.0, "trainer.save_every": 0.0, "trainer.keep_last": True}
+_SINCE = {
+    "mask.background": 0.0,
+    "stain.method": "none",
+    "stain.grey": False,
+    "trainer.save_every": 0.0,
+    "trainer.keep_last": True,
+}
 
 
 @dataclass(frozen=True)

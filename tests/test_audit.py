@@ -56,6 +56,20 @@ def rows(audited: Path) -> dict[str, str]:
         return {row["file"]: row["group"] for row in csv.DictReader(file)}
 
 
+@pytest.fixture(scope="module")
+def cleaned(images: Path, audited: Path) -> Path:
+    """A second audit, without scale bars and with groups of the user's own."""
+    cwd = images.parent
+    lines = [f"{file},{number % 9}" for number, file in enumerate(rows(audited))]
+    (cwd / "patients.csv").write_text("\n".join(["file,group", *lines]))
+    done = run_here(
+        "audit", "data=folder", f"data.root={images}", "data.groups=patients.csv", "output=clean",
+        "mask.scale_bar=remove", "protocols.stratified=null", cache=cwd, cwd=cwd,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return cwd / "clean"
+
+
 def test_planted_acquisition_groups_are_recovered(audited):
     groups = {k: v for k, v in rows(audited).items() if "WBC" in k}
     truth = [(int(file[-7:-4]) - 1) * GROUPS // PER_CLASS for file in groups]
@@ -72,6 +86,22 @@ def test_a_mark_planted_in_the_corner_of_one_class_is_the_first_floor(found):
     shortcuts = [line for line in found["findings"] if line.startswith("Shortcut")]
     assert shortcuts[0].startswith("Shortcut: lower right corner")
     assert "none" not in found["health"]["scale_bars"][MARKED].split(", ")[0]
+
+
+def test_the_mark_is_no_floor_any_more_once_scale_bars_are_removed(found, cleaned):
+    after = json.loads((cleaned / "audit.json").read_text())
+
+    def corner(audit: dict) -> float:
+        named = ("lower right corner", "kfold")
+        pooled = next(f for f in audit["floors"] if (f["features"], f["protocol"]) == named)
+        return pooled["balanced"]
+
+    assert corner(found) > 0.9
+    assert corner(after) < 0.65  # of one class against the others: 0.5 is chance
+    assert after["floors"][0]["features"] != "lower right corner"
+    assert after["settings"]["mask.scale_bar"] == "remove"
+    # What the photographs are like is still told: their bars are part of the groups.
+    assert after["health"] == found["health"]
 
 
 def test_a_label_error_comes_first_and_is_shown(audited, found):
@@ -100,19 +130,11 @@ def test_groups_csv_makes_a_split_that_keeps_groups_whole(audited, images):
     assert sum(map(len, held)) == len(set.union(*held)) == len(set(rows(audited).values()))
 
 
-def test_a_users_own_groups_come_before_those_found(audited, images, tmp_path):
-    own = tmp_path / "patients.csv"
-    lines = [f"{file},{number % 9}" for number, file in enumerate(rows(audited))]
-    own.write_text("\n".join(["file,group", *lines]))
-    done = run_here(
-        "audit", "data=folder", f"data.root={images}", f"data.groups={own}", "output=own",
-        "protocols.kfold=null", cache=images.parent, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "the groups of data.groups whole" in (tmp_path / "own/audit.html").read_text()
-    assert rows(tmp_path / "own") == rows(audited)
-    floors = json.loads((tmp_path / "own/audit.json").read_text())["floors"]
-    assert {floor["protocol"] for floor in floors} == {"stratified", "grouped"}
+def test_a_users_own_groups_come_before_those_found(audited, cleaned):
+    assert "the groups of data.groups whole" in (cleaned / "audit.html").read_text()
+    assert rows(cleaned) == rows(audited)
+    floors = json.loads((cleaned / "audit.json").read_text())["floors"]
+    assert {floor["protocol"] for floor in floors} == {"grouped", "kfold"}
 
 
 def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
@@ -141,6 +163,7 @@ def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
     [
         (["data=folder"], "data=folder has no images"),
         (["duplicates.threshold=2"], "Expected duplicates.threshold to be above 0 and at most 1"),
+        (["mask.scale_bar=crop"], "mask.scale_bar to be one of keep, remove, but got 'crop'"),
         (["groups.smallest=2.5"], "Expected groups.smallest to be whole"),
         (["output=file"], "Expected output to be a folder, but 'file' is a file"),
         (["groups.smalest=3"], "Did you mean groups.smallest"),

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from leukemia.build.network import build_hardware, build_network
 from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.classes import Classes
-from leukemia.data.cache import Preprocess
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Embedder, Network, judge

@@ -1,73 +1,29 @@
-"""Masked, cropped pixels, computed once into one memory-mapped array."""
+"""Normalised, cropped, masked pixels, computed once into one memory-mapped array."""
 
 import hashlib
 import json
 import os
 import platform
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.atomic import write_text
-from leukemia.data.crop import to_square
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
-from leukemia.data.mask import MaskSpec, apply_mask
+from leukemia.data.normalise import Normaliser
 from leukemia.data.pool import in_threads
-from leukemia.data.scale_bar import remove_scale_bar
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
-
-FORMAT = 2  # raise it when the same settings come to mean other pixels
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """What happens to an image once: freed of its scale bar, cropped by its stain, masked.
-
-    Args:
-        mask: which pixels are kept.
-        crop: ``square`` or ``squash``.
-        size: side of the result in pixels.
-        scale_bar: ``keep``, or ``remove`` to paint it over, see `remove_scale_bar`.
-
-    Raises:
-        UserError: a size that is no whole number from 1 on, or an unknown ``scale_bar``.
-    """
-
-    mask: MaskSpec = field(default_factory=MaskSpec)
-    crop: str = "square"
-    size: int = 224
-    scale_bar: str = "keep"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        if not isinstance(self.size, int) or self.size < 1:
-            raise UserError(f"Expected crop.size to be 1 or more pixels, but got {self.size!r}.")
-        if self.scale_bar not in ("keep", "remove"):
-            raise UserError(
-                f"Expected mask.scale_bar to be one of keep, remove, but got '{self.scale_bar}'."
-            )
-
-    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the pixels (size, size, 3) of an image (H, W, 3)."""
-        return apply_mask(self.square(rgb), self.mask)
-
-    def square(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the same, not yet masked."""
-        clean = remove_scale_bar(rgb) if self.scale_bar == "remove" else rgb
-        return to_square(clean, self.crop, self.mask, self.size)
-
-    @property
-    def key(self) -> str:
-        """A text that differs where the pixels would."""
-        return json.dumps([FORMAT, asdict(self)])
 
 
 def open_pixels(
@@ -94,13 +50,38 @@ def open_pixels(
         UserError: the cache folder cannot be written, or an image is no longer what the
             manifest says.
     """
+    own: list[None] = []
+    stain = preprocess.stain
+    counted = preprocess if stain is None else replace(preprocess, stain=_Counted(stain, own))
 
     def prepare(row: int) -> NDArray[np.uint8]:
-        return preprocess(_read(root, manifest, row))[None]
+        return counted(_read(root, manifest, row))[None]
 
     key = "\n".join([preprocess.key, *manifest.sha256])
     shape = (1, preprocess.size, preprocess.size, 3)
-    return open_blocks(key, prepare, len(manifest), shape, cache_dir, workers=workers)
+    pixels = open_blocks(key, prepare, len(manifest), shape, cache_dir, workers=workers)
+    if stain is not None and own:
+        print(
+            f"{len(own)} of {len(manifest)} images keep their own colours: they lack the glass, "
+            f"tissue or two stains that stain.method={stain.method} needs.",
+            file=sys.stderr,
+        )
+    return pixels
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Adds an entry to a list for each image that stays as it is."""
+
+    method: ClassVar[str] = "counted"
+    stain: Normaliser
+    own: list[None]
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        found = self.stain(rgb)
+        if found is rgb:
+            self.own.append(None)
+        return found
 
 
 def open_blocks(

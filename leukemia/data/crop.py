@@ -41,6 +41,16 @@ def to_square(
     return np.asarray(resized, dtype=np.uint8)
 
 
+def shrink(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return an image whose shorter side is at most ``side``, and the image itself if it is."""
+    height, width = rgb.shape[:2]
+    if min(height, width) <= side:
+        return rgb
+    longer = -(-max(height, width) * side // min(height, width))  # rounded up
+    size = (longer, side) if width > height else (side, longer)
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
 def _window(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     side = min(height, width)

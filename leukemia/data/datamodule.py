@@ -11,13 +11,14 @@ from torch.utils.data import DataLoader
 
 from leukemia.classes import Classes
 from leukemia.data.augment import Augmenter
-from leukemia.data.cache import Preprocess, open_pixels
+from leukemia.data.cache import open_pixels
 from leukemia.data.dataset import Batch, Batches, Rows
 from leukemia.data.embeddings import read_embeddings
 from leukemia.data.groups import identical_groups
 from leukemia.data.guard import check_split
 from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.parts import Split
+from leukemia.data.preprocess import Preprocess
 
 Splitter = Callable[[Manifest, npt.NDArray[np.int64]], Split]
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]

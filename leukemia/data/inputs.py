@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.cache import Preprocess
 from leukemia.data.files import BadImage, read_image
-from leukemia.data.mask import darken, stain_finder, stain_mask
+from leukemia.data.mask import apply_mask, darken, stain_finder, stain_mask
 from leukemia.data.pool import in_threads
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 Image = str | Path | NDArray[np.uint8]
@@ -133,9 +133,10 @@ def prepare_image(preprocess: Preprocess, image: Image) -> NDArray[np.uint8] | B
     square = preprocess.square(rgb)
     # A network calls a blank field anything, and is sure of it. Every image of Aria et al. has
     # stained pixels, by either order of the mask.
-    stained = stain_mask(square, stain_finder(preprocess.mask))
+    finder = stain_finder(preprocess.mask)
+    stained = stain_mask(square, finder)
     if not stained.any():
         return BadImage("shows no cell: none of its pixels is in the stain ranges (mask.ranges)")
-    if preprocess.mask.order == "none":
-        return square
-    return darken(square, stained, preprocess.mask.background)
+    if preprocess.mask == finder:
+        return darken(square, stained, finder.background)
+    return apply_mask(square, preprocess.mask)

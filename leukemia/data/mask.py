@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.data.clusters import cluster_nuclei
 from leukemia.errors import UserError
 
 Range = tuple[tuple[int, int, int], tuple[int, int, int]]
@@ -30,22 +31,27 @@ class MaskSpec:
 
     Args:
         order: ``published`` converts to LAB with red and blue swapped, as the paper's code did;
-            ``lab`` converts with the channels in their true order; ``none`` keeps every pixel.
+            ``lab`` converts with the channels in their true order; ``kmeans`` keeps the nuclei,
+            see `cluster_nuclei`; ``none`` keeps every pixel.
         ranges: a pixel is kept when it lies in any of these boxes of 8-bit LAB.
         background: what is left of the other pixels' brightness, in [0, 1]; the paper left none.
+        clusters: of ``kmeans``.
+        nuclei: how many of these are kept.
 
     Raises:
         UserError: an unknown order, no range, a range that is not two triples of integers in
-            [0, 255] with low <= high, or a background outside [0, 1].
+            [0, 255] with low <= high, a background outside [0, 1], or clusters that cannot be.
     """
 
     order: str = "published"
     ranges: tuple[Range, ...] = PAPER_RANGES
     background: float = 0.0
+    clusters: int = 3
+    nuclei: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a mask that could not be drawn."""
-        orders = (*_CONVERSION, "none")
+        orders = (*_CONVERSION, "kmeans", "none")
         if self.order not in orders:
             raise UserError(
                 f"Expected mask.order to be one of {', '.join(orders)}, but got '{self.order}'."
@@ -62,6 +68,15 @@ class MaskSpec:
                 f"Expected mask.background to be between 0 (black) and 1 (untouched), "
                 f"but got '{self.background}'."
             )
+        _check_count("clusters", self.clusters, 2, 16)
+        _check_count("nuclei", self.nuclei, 1, self.clusters - 1)
+
+
+def _check_count(name: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise UserError(
+            f"Expected mask.{name} to be a whole number from {low} to {high}, but got {value!r}."
+        )
 
 
 def _check_range(index: int, box: Range) -> None:
@@ -77,12 +92,15 @@ def _check_range(index: int, box: Range) -> None:
 
 
 def stain_finder(spec: MaskSpec) -> MaskSpec:
-    """Return the mask that finds stained pixels: for the order ``none``, that of ``published``."""
-    return replace(spec, order="published") if spec.order == "none" else spec
+    """Return the mask that finds stained pixels: where there are no ranges, that of ``published``.
+
+    The clusters of ``kmeans`` cannot say whether a field shows cells at all.
+    """
+    return spec if spec.order in _CONVERSION else replace(spec, order="published")
 
 
 def stain_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.bool_]:
-    """Find the stained pixels.
+    """Find the pixels that a mask keeps.
 
     Args:
         rgb: an image, shape ``(H, W, 3)``, uint8.
@@ -93,6 +111,8 @@ def stain_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.bool_]:
     """
     if spec.order == "none":
         return np.ones(rgb.shape[:2], dtype=np.bool_)
+    if spec.order == "kmeans":
+        return cluster_nuclei(rgb, spec.clusters, spec.nuclei)
     lab = cv2.cvtColor(rgb, _CONVERSION[spec.order])
     kept = np.zeros(rgb.shape[:2], dtype=np.bool_)
     for low, high in spec.ranges:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import PIL.Image
 from numpy.typing import NDArray
 
+from leukemia.data.normalise import from_lab, to_lab, transfer
 from leukemia.data.scale_bar import remove_scale_bar
 
 Image = NDArray[np.uint8]
@@ -95,14 +96,9 @@ def _white_balance(rgb: Image, change: float, rng: np.random.Generator, _: Image
 
 
 def _transfer(rgb: Image, share: float, _: np.random.Generator, donor: Image) -> Image:
-    # Reinhard et al. 2001, doi:10.1109/38.946629, in CIELAB.
-    lab, target = (
-        cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for image in (rgb, donor)
-    )
-    mean, std = lab.mean((0, 1)), lab.std((0, 1)) + 1e-3
-    moved = (lab - mean) / std * target.std((0, 1)) + target.mean((0, 1))
-    mixed = ((1 - share) * lab + share * moved).astype(np.float32)
-    return _rounded(255 * np.clip(cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB), 0, 1))
+    lab, target = to_lab(rgb), to_lab(donor).reshape(-1, 3)
+    moved = transfer(lab, lab.reshape(-1, 3), target.mean(axis=0), target.std(axis=0))
+    return from_lab(((1 - share) * lab + share * moved).astype(np.float32))
 
 
 def _jpeg(rgb: Image, quality: float, _: np.random.Generator, __: Image) -> Image:

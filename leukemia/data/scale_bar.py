@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.errors import UserError
+
 Mask = NDArray[np.bool_]
 
 _REGION: Final = (0.7, 0.6)
@@ -40,6 +42,16 @@ _PADDING: Final = 9  # a box reaches no further around its ink
 _RIM: Final = 3  # colour is fitted on a rim this wide
 _SEAM: Final = 4  # and the fit fades over this distance
 _FADE: Final = 0.02  # weight of the rim below which it stops to count
+
+
+def check_treatment(mode: str) -> None:
+    """Refuse what cannot be done with a scale bar.
+
+    Raises:
+        UserError: it is neither ``keep`` nor ``remove``.
+    """
+    if mode not in ("keep", "remove"):
+        raise UserError(f"Expected mask.scale_bar to be one of keep, remove, but got '{mode}'.")
 
 
 def find_scale_bar(rgb: NDArray[np.uint8]) -> Mask:

@@ -1,16 +1,15 @@
 """One pass over the images of a dataset, of which small numbers are kept."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.data.acquisition import appearance
+from leukemia.data.crop import shrink
 from leukemia.data.cues import CUES, read_cues
 from leukemia.data.duplicates import thumbnail
 from leukemia.data.files import BadImage, decode_image, read_bytes
@@ -18,6 +17,7 @@ from leukemia.data.health import Health, examine
 from leukemia.data.manifest import Manifest
 from leukemia.data.pool import in_threads
 from leukemia.data.regions import find_regions
+from leukemia.data.scale_bar import remove_scale_bar
 from leukemia.errors import UserError
 
 SIDE: Final = 224
@@ -49,13 +49,20 @@ class _Kept(NamedTuple):
 
 
 def survey(
-    root: Path, manifest: Manifest, *, workers: int | None = None, progress: bool = True
+    root: Path,
+    manifest: Manifest,
+    *,
+    scale_bar: str = "keep",
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Survey:
     """Measure every image of a manifest.
 
     Args:
         root: the dataset's folder.
         manifest: the N images.
+        scale_bar: ``remove`` paints it over before the cues are read, which are what a network
+            could go by; groups and health still see it.
         workers: threads; ``None`` for one a core.
         progress: whether a bar is shown on a terminal.
 
@@ -65,7 +72,7 @@ def survey(
 
     def measure(file: str) -> _Kept:
         try:
-            return _measure(read_bytes(root / file))
+            return _measure(read_bytes(root / file), scale_bar)
         except BadImage as error:
             raise UserError(f"'{root / file}' has changed just now: {error}. Try again.") from error
 
@@ -87,19 +94,9 @@ def survey(
     )
 
 
-def shrink(rgb: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
-    """Return an image whose shorter side is at most ``side``, and the image itself if it is."""
-    scale = side / min(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    size = (math.ceil(rgb.shape[1] * scale), math.ceil(rgb.shape[0] * scale))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _measure(data: bytes) -> _Kept:
-    rgb = shrink(decode_image(data))
+def _measure(data: bytes, scale_bar: str) -> _Kept:
+    rgb = shrink(decode_image(data), SIDE)
     regions = find_regions(rgb)
-    return _Kept(
-        thumbnail(rgb), appearance(rgb, regions), read_cues(data, rgb, regions),
-        examine(rgb, regions),
-    )  # fmt: skip
+    clean = remove_scale_bar(rgb) if scale_bar == "remove" else rgb
+    cues = read_cues(data, clean, regions if clean is rgb else find_regions(clean))
+    return _Kept(thumbnail(rgb), appearance(rgb, regions), cues, examine(rgb, regions))

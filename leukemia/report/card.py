@@ -81,6 +81,10 @@ def _model(found: Findings) -> Iterator[str]:
         masked = f"crop: {at('crop.mode')}; mask: {at('mask.order')}"
         if at("mask.background"):
             masked += f", the rest at {at('mask.background'):g} of its light"
+        if at("stain.method") not in (None, "none"):
+            masked = f"stain normalised: {at('stain.method')}; {masked}"
+        if at("stain.grey"):
+            masked = f"grey; {masked}"
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
             ("Network", " + ".join(filter(None, (at("model.name"), at("model.head.name"))))),

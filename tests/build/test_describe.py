@@ -8,9 +8,9 @@ from torch import nn
 
 from leukemia.build import describe
 from leukemia.classes import Classes
-from leukemia.data.cache import Preprocess
 from leukemia.data.datamodule import EmbeddingDataModule, SmearDataModule
 from leukemia.data.mask import MaskSpec
+from leukemia.data.preprocess import Preprocess
 from leukemia.data.split import stratified_split
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from leukemia.classes import Classes
-from leukemia.data.cache import Preprocess, open_pixels
+from leukemia.data.cache import open_pixels
 from leukemia.data.crop import to_square
 from leukemia.data.files import read_image
 from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.mask import MaskSpec, apply_mask
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 SMALL = Preprocess(MaskSpec(), size=32)
@@ -89,6 +90,7 @@ def test_a_second_run_reads_no_image(dataset, tmp_path):
         Preprocess(MaskSpec(), crop="squash", size=32),
         Preprocess(MaskSpec(), size=16),
         Preprocess(MaskSpec(), size=32, scale_bar="remove"),
+        Preprocess(MaskSpec("kmeans"), size=32),
     ],
 )
 def test_other_settings_have_an_array_of_their_own(dataset, tmp_path, other):

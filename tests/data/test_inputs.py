@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.data.cache import Preprocess
 from leukemia.data.files import BadImage
 from leukemia.data.inputs import find_images, prepare
 from leukemia.data.mask import MaskSpec
+from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 
 
@@ -95,19 +95,20 @@ def test_a_name_that_is_no_unicode_can_be_written(tmp_path):
 STAINED = np.full((40, 60, 3), (150, 140, 155), np.uint8)
 
 
-def test_images_come_in_order_as_they_are_preprocessed_in_training(tmp_path):
+@pytest.mark.parametrize("order", ["published", "kmeans", "none"])
+def test_images_come_in_order_as_they_are_preprocessed_in_training(tmp_path, order):
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 256, (30 + i, 40, 3), dtype=np.uint8) for i in range(5)]
     paths = [tmp_path / f"{i}.png" for i in range(5)]
     for path, array in zip(paths, arrays, strict=True):
         Image.fromarray(array).save(path)
-    preprocess = Preprocess(MaskSpec(background=0.35), size=32)
+    preprocess = Preprocess(MaskSpec(order, background=0.35), size=32)
     mixed = [paths[0], arrays[1], str(paths[2]), paths[3], arrays[4]]
     for found, array in zip(prepare(mixed, preprocess), arrays, strict=True):
         np.testing.assert_array_equal(found, preprocess(array))
 
 
-@pytest.mark.parametrize("order", ["published", "lab", "none"])
+@pytest.mark.parametrize("order", ["published", "lab", "kmeans", "none"])
 def test_an_image_without_a_stained_pixel_cannot_be_judged(order):
     preprocess = Preprocess(MaskSpec(order), size=32)
     white, black = np.full((9, 9, 3), 255, np.uint8), np.zeros((1, 1, 3), np.uint8)

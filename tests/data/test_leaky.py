@@ -6,13 +6,13 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.data.augment import paper_views
-from leukemia.data.cache import Preprocess
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.groups import identical_groups
 from leukemia.data.guard import check_split
 from leukemia.data.leaky import VIEWS, PooledDataModule, images_of, leaky_split, pool_views
 from leukemia.data.mask import MaskSpec
 from leukemia.data.parts import PARTS
+from leukemia.data.preprocess import Preprocess
 from leukemia.data.split import stratified_split
 from leukemia.errors import UserError
 from tests.data.samples import counts, numbered, table

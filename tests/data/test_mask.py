@@ -1,8 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
 from leukemia.data.files import read_image
 from leukemia.data.mask import MaskSpec, apply_mask, stain_mask
@@ -121,7 +123,7 @@ def test_the_defaults_are_the_paper_s():
 
 
 def test_an_unknown_order_is_named():
-    with pytest.raises(UserError, match=r"mask.order .*published, lab, none.* 'hsv'"):
+    with pytest.raises(UserError, match=r"mask.order .*published, lab, kmeans, none.* 'hsv'"):
         MaskSpec("hsv")
 
 
@@ -145,3 +147,81 @@ def test_a_range_that_cannot_be_is_named_with_its_index(box):
 def test_no_range_at_all_is_refused_with_the_remedy():
     with pytest.raises(UserError, match=r"mask.ranges .* mask.order=none"):
         MaskSpec("lab", ())
+
+
+def smear_of(cells: list[tuple[int, tuple[int, int, int]]]):
+    """Discs of radius and colour in a row on noisy glass, and where each is."""
+    rgb = np.full((96, 224, 3), GLASS, np.uint8)
+    discs = []
+    for number, (radius, colour) in enumerate(cells):
+        place = (28 + 56 * number, 48)
+        cv2.circle(rgb, place, radius, colour, -1)
+        # One pixel less: smoothing mixes the colours of an edge.
+        disc = np.zeros(rgb.shape[:2], np.uint8)
+        discs.append(cv2.circle(disc, place, radius - 2, 1, -1) > 0)
+    noisy = rgb + np.random.default_rng(0).normal(0, 4, rgb.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), discs
+
+
+GLASS = (240, 235, 240)
+RED_CELL, NUCLEUS, PALE = (190, 195, 215), (120, 70, 190), (235, 180, 225)
+
+
+@pytest.mark.parametrize("nucleus", [NUCLEUS, PALE])
+@pytest.mark.parametrize("light", [1.0, 0.7])
+def test_clusters_keep_nuclei_of_any_stain_and_light_and_nothing_else(nucleus, light):
+    rgb, discs = smear_of([(20, RED_CELL), (14, nucleus), (20, RED_CELL), (12, nucleus)])
+    kept = stain_mask((rgb * light).astype(np.uint8), MaskSpec("kmeans"))
+    assert kept[discs[1] | discs[3]].mean() > 0.99
+    assert kept[discs[0] | discs[2]].mean() < 0.01
+    assert kept.mean() < 1.45 * (discs[1] | discs[3]).mean()
+
+
+def test_clusters_are_scikit_learn_s():
+    rgb, _ = smear_of([(20, RED_CELL), (14, NUCLEUS), (20, RED_CELL), (12, NUCLEUS)])
+    smooth = cv2.GaussianBlur(rgb, (0, 0), 1)
+    colours = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)[..., 1:].reshape(-1, 2).astype(float)
+    theirs = KMeans(3, n_init=5, random_state=0).fit(colours)
+    expected = theirs.labels_ == theirs.cluster_centers_[:, 0].argmax()
+    found = stain_mask(rgb, MaskSpec("kmeans"))
+    assert 0.03 < expected.mean() < 0.06
+    assert (found.ravel() != expected).mean() < 0.001
+
+
+def test_the_most_magenta_clusters_are_kept():
+    stripes = np.repeat(np.array([[GLASS, GLASS, PALE, NUCLEUS]], np.uint8), 30, axis=1)
+    rgb = np.repeat(stripes, 40, axis=0)
+    for nuclei, kept in ((1, [0, 0, 1]), (2, [0, 1, 1])):
+        found = stain_mask(rgb, MaskSpec("kmeans", nuclei=nuclei))
+        np.testing.assert_array_equal(found[20, [15, 75, 105]], kept)
+
+
+def test_clusters_are_the_same_each_time_and_in_any_thread():
+    rgb, _ = smear_of([(20, RED_CELL), (14, NUCLEUS)])
+    cv2.setRNGSeed(1)
+    with ThreadPoolExecutor(3) as pool:
+        masks = list(pool.map(lambda _: stain_mask(rgb, MaskSpec("kmeans")), range(6)))
+    assert all((mask == masks[0]).all() for mask in masks)
+    assert masks[0].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 300), (64, 64)])
+@pytest.mark.parametrize("noise", [0, 2])
+def test_an_empty_field_has_no_nuclei(size, noise):
+    glass = 230 + np.random.default_rng(0).normal(0, noise, (*size, 3))
+    masked = apply_mask(glass.astype(np.uint8), MaskSpec("kmeans"))
+    assert masked.shape == (*size, 3)
+    assert not masked.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"clusters": 1}, r"mask\.clusters .* from 2 to 16, but got 1"),
+        ({"clusters": 2.5}, r"mask\.clusters .* 2\.5"),
+        ({"nuclei": 3}, r"mask\.nuclei .* from 1 to 2, but got 3"),
+    ],
+)
+def test_clusters_that_cannot_be_are_named(settings, told):
+    with pytest.raises(UserError, match=told):
+        MaskSpec("kmeans", **settings)

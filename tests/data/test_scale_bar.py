@@ -151,8 +151,11 @@ def test_the_setting_removes_it_before_any_mask(mask):
 
 
 def test_augment_presets_are_composed():
-    for name in ("stain", "grey"):
-        augmenter = build_augmenter(configured(f"augment={name}"))
+    for name, words in (
+        ("stain", ["augment=stain"]),
+        ("grey", ["augment=smear", "augment.spec.grey_p=0.5"]),
+    ):
+        augmenter = build_augmenter(configured(*words))
         views = [augmenter(blank(224, 224), epoch, 0) for epoch in range(8)]
         colours = np.array([view.reshape(-1, 3).mean(axis=0) for view in views])
         grey = [bool((np.ptp(view, axis=2) == 0).all()) for view in views]
