@@ -50,7 +50,6 @@ def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
     from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
-    from leukemia.build.embed import learn_known
     from leukemia.build.finished import open_finished
     from leukemia.build.parts import other_folder, own_data, probabilities, strangeness
     from leukemia.data.datamodule import SmearDataModule
@@ -60,7 +59,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.html import write_report
     from leukemia.report.judge import judge
     from leukemia.report.metrics import summarize
-    from leukemia.report.ood import ACCEPTED
+    from leukemia.report.ood import told
     from leukemia.report.plates import write_figures
     from leukemia.report.predictions import Predictions
     from leukemia.report.sections.mistakes import worst_mistakes
@@ -87,9 +86,6 @@ def score(cfg: DictConfig) -> None:
         part, name = "test", Path(cfg.data.root).absolute().name
         data, manifest = other_folder(finished, Path(cfg.data.root))
         groups = identical_groups(manifest.sha256)
-    if isinstance(own, SmearDataModule) and not finished.run.known.is_file():
-        known = learn_known(finished.cfg, own, finished.network, finished.hardware)
-        known.save(finished.run.known)
     scores = probabilities(finished, data, part)
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
     judgement = judge(predictions, calibration, groups)
@@ -98,10 +94,7 @@ def score(cfg: DictConfig) -> None:
         figures[name] = mark(own.split, figures[name])
     if (strange := strangeness(finished, data, part)) is not None:
         figures[name]["out_of_distribution"] = strange.mean()
-        notes.append(
-            f"{strange.mean():.1%} of these images are out of distribution: farther from "
-            f"validation, to the network, than {ACCEPTED:.0%} of validation is from itself."
-        )
+        notes.append(told(strange))
     output = _output(cfg, finished, name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)

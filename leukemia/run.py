@@ -21,19 +21,9 @@ from leukemia.atomic import write_text
 from leukemia.errors import UserError
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "albumentations",
-    "opencv-python-headless",
-    "pillow",
-    "numpy",
-    "torchstain",
-    "scikit-learn",
-    "wandb",
+    *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf"),
+    *("albumentations", "opencv-python-headless", "pillow", "numpy", "torchstain"),
+    *("scikit-learn", "wandb"),
 )
 
 # Settings that runs of earlier versions lack, with what those did.

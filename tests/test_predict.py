@@ -239,11 +239,15 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
     )
 
 
-def test_noise_and_an_empty_field_are_out_of_distribution_and_smears_are_not(predictor, smears):
+def test_noise_is_out_of_distribution_an_empty_field_is_refused_and_smears_are_neither(
+    predictor, smears
+):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (64, 64, 3), np.uint8)
     glass = np.clip(random.normal(245, 1, (64, 64, 3)), 0, 255).astype(np.uint8)
-    assert predictor.predict([noise, glass]).strange.flags.tolist() == [True, True]
+    assert predictor.predict(noise).strange.flags.tolist() == [True]
+    with pytest.raises(UserError, match="shows no cell"):
+        predictor.predict(glass)
     assert predictor.predict(sorted(smears.rglob("*.jpg"))).strange.flags.mean() < 0.15
 
 

@@ -19,7 +19,7 @@ from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Embedder, Network, judge
 from leukemia.report.calibration import Calibration, fit_calibration
-from leukemia.report.ood import Known, is_blank, read_known
+from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
 from leukemia.run import RunDir, open_run
 
@@ -106,7 +106,7 @@ class FinishedRun:
             )
         strange = np.full(len(pixels), np.nan)
         if self.known is not None:
-            strange = self.known.score(embeddings.cpu().numpy(), blank=is_blank(pixels))
+            strange = self.known.score(embeddings.cpu().numpy())
         return np.column_stack([found.cpu().numpy(), strange])
 
     def calibration(self, sensitivity: float | None = None) -> Calibration:

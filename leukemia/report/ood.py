@@ -17,21 +17,6 @@ Floats = NDArray[np.float64]
 ACCEPTED: Final = 0.95
 """Of the validation images, that lie within the limit."""
 
-FARTHEST: Final = 2.0
-"""The distance of opposite embeddings."""
-
-_BLANK = 4.0
-"""Standard deviation of the pixels, in grey levels, below which there is nothing to be seen."""
-
-
-def is_blank(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which of N preprocessed images (N, H, W, 3) show nothing, (N,).
-
-    A mask leaves an empty field black, and a black image may well look to a network like one of
-    thin stain, of which the mask leaves little.
-    """
-    return np.array([image.std() < _BLANK for image in pixels], np.bool_)
-
 
 @dataclass(frozen=True)
 class Known:
@@ -48,14 +33,9 @@ class Known:
     bank: NDArray[np.float32]
     limit: float
 
-    def score(self, embeddings: NDArray[np.floating], blank: NDArray[np.bool_]) -> Floats:
-        """Return the scores of M images, in [0, 2].
-
-        Args:
-            embeddings: (M, d).
-            blank: (M,); an image that shows nothing scores 2, whatever the network makes of it.
-        """
-        return np.where(blank, FARTHEST, _distances(_of_length_one(embeddings) @ self.bank.T))
+    def score(self, embeddings: NDArray[np.floating]) -> Floats:
+        """Return the scores (M,), in [0, 2], of embeddings (M, d)."""
+        return _distances(_of_length_one(embeddings) @ self.bank.T)
 
     def save(self, path: Path) -> None:
         """Write the table, whole or not at all."""
@@ -82,6 +62,14 @@ def fit_known(embeddings: NDArray[np.floating]) -> Known:
     np.fill_diagonal(cosines, -1)
     scores = _distances(cosines)
     return Known(bank, float(np.quantile(scores, ACCEPTED, method="higher")))
+
+
+def told(flags: NDArray[np.bool_]) -> str:
+    """Say in a sentence how many of the images of a part are out of distribution."""
+    return (
+        f"{flags.mean():.1%} of these images are out of distribution: farther from validation, to "
+        f"the network, than {ACCEPTED:.0%} of validation is from itself."
+    )
 
 
 def read_known(path: Path) -> Known:
