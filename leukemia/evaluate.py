@@ -51,7 +51,7 @@ def score(cfg: DictConfig) -> None:
     # Imported here, so that help never waits for torch.
     from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
-    from leukemia.build.parts import other_folder, own_data, probabilities
+    from leukemia.build.parts import other_folder, own_data, probabilities, strangeness
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.groups import identical_groups
     from leukemia.data.leaky import PooledDataModule
@@ -59,6 +59,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.html import write_report
     from leukemia.report.judge import judge
     from leukemia.report.metrics import summarize
+    from leukemia.report.ood import told
     from leukemia.report.plates import write_figures
     from leukemia.report.predictions import Predictions
     from leukemia.report.sections.mistakes import worst_mistakes
@@ -91,6 +92,9 @@ def score(cfg: DictConfig) -> None:
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
     if own:
         figures[name] = mark(own.split, figures[name])
+    if (strange := strangeness(finished, data, part)) is not None:
+        figures[name]["out_of_distribution"] = strange.mean()
+        notes.append(told(strange))
     output = _output(cfg, finished, name)
     predictions.write(output / "predictions.csv")
     write_json(output / "metrics.json", figures)

@@ -17,7 +17,7 @@ from leukemia.run import open_run
 
 if TYPE_CHECKING:
     from leukemia.data.inputs import Found
-    from leukemia.report.scores import Scores
+    from leukemia.report.scores import Scores, Strange
 
 NO_DIAGNOSIS = "Research software, no diagnosis."
 
@@ -59,7 +59,7 @@ def predict(cfg: DictConfig) -> None:
         if output is not None:
             _write(output, scores.to_csv() if form == "csv" else scores.to_jsonl())
             print(f"Written to {output}")
-        print(*_notes(own, wanted), sep="\n")
+        print(*_notes(own, wanted, cfg.run, scores.strange), sep="\n")
     if found.passed_over:
         print(f"Passed over, by their suffix: {name_some(found.passed_over)}", file=sys.stderr)
     for file in bad:
@@ -106,10 +106,14 @@ def _summary(scores: "Scores") -> str:
     counts = Counter(scores.predicted)
     parts = [f"{name} {counts[name]}" for name in scores.classes.names]
     parts.append(f"uncertain {len(scores) - int(scores.certain.sum())}")
+    if scores.strange is not None:
+        parts.append(f"out of distribution {int(scores.strange.flags.sum())}")
     return f"{len(scores)} images: {', '.join(parts)};"
 
 
-def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
+def _notes(
+    own: DictConfig, wanted: dict[str, object], run: str, strange: "Strange | None"
+) -> list[str]:
     notes = []
     if own.data.name == "synthetic":
         notes.append("This run saw painted smears only: its answers say nothing about leukemia.")
@@ -117,6 +121,11 @@ def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
         notes.append(
             "The calibration was fitted without test-time views (trainer.tta=false): "
             "here it holds only roughly."
+        )
+    if strange is None:
+        notes.append(
+            "No out-of-distribution scores: this run holds no ood.npz. "
+            f"`python -m leukemia.evaluate run={run}`, where its images are, adds it."
         )
     return [*notes, NO_DIAGNOSIS]
 

@@ -15,7 +15,7 @@ from leukemia.data.inputs import Image, prepare
 from leukemia.data.manifest import BadFile
 from leukemia.errors import UserError
 from leukemia.report.calibration import apply_temperature
-from leukemia.report.scores import Scores
+from leukemia.report.scores import Scores, Strange
 from leukemia.streams import MANY, Streams, make_network
 
 Floats = NDArray[np.float64]
@@ -96,15 +96,18 @@ class Predictor:
                         good.append(name)
                         found.append(result)
                 bar.update(len(chunk))
-        flat = self._calibrated(np.array(found).reshape(len(found), len(self.classes)))
+        table = np.array(found).reshape(len(found), len(self.classes) + 1)
+        flat = self._calibrated(table[:, :-1])
         uncertain = self.calibration.uncertain(flat, self.classes)
-        return Scores(tuple(good), flat, ~uncertain, self.classes), tuple(bad)
+        known = self.finished.known
+        strange = None if known is None else Strange(table[:, -1], table[:, -1] > known.limit)
+        return Scores(tuple(good), flat, ~uncertain, self.classes, strange), tuple(bad)
 
     def _calibrated(self, scores: Floats) -> Floats:
         return apply_temperature(scores, self.calibration.temperature)
 
     def _chunks(self, images: Sequence[Image]) -> Iterator[list[Floats | BadImage]]:
-        """Yield some images after others: the probabilities (C,) of each, or what is wrong."""
+        """Yield some images after others: of each `FinishedRun.judge`'s row, or what is wrong."""
         network = make_network(self.finished) if len(images) >= MANY else None
         if network is not None:
             streams = Streams(self.finished, network, self._doubtful)
@@ -115,11 +118,11 @@ class Predictor:
         prepared = prepare(images, self.preprocess)
         while chunk := list(islice(prepared, size)):
             good = [pixels for pixels in chunk if not isinstance(pixels, BadImage)]
-            rows = iter(self.finished.score(np.stack(good)) if good else ())
+            rows = iter(self.finished.judge(np.stack(good)) if good else ())
             yield [item if isinstance(item, BadImage) else next(rows) for item in chunk]
 
-    def _doubtful(self, scores: Floats) -> NDArray[np.bool_]:
-        flat = self._calibrated(scores)
+    def _doubtful(self, rows: Floats) -> NDArray[np.bool_]:
+        flat = self._calibrated(rows[:, :-1])
         near = self.calibration.close(flat, self.classes, SLACK)
         return np.asarray(near | (flat.max(axis=1) < SURE))
 

@@ -21,19 +21,9 @@ from leukemia.atomic import write_text
 from leukemia.errors import UserError
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "albumentations",
-    "opencv-python-headless",
-    "pillow",
-    "numpy",
-    "torchstain",
-    "scikit-learn",
-    "wandb",
+    *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf"),
+    *("albumentations", "opencv-python-headless", "pillow", "numpy", "torchstain"),
+    *("scikit-learn", "wandb"),
 )
 
 # Settings that runs of earlier versions lack, with what those did.
@@ -95,6 +85,11 @@ class RunDir:
     def single_view_calibration(self) -> Path:
         """The same without test-time views, where the run predicts with them."""
         return self.path / "calibration_single_view.json"
+
+    @property
+    def known(self) -> Path:
+        """Embeddings of validation, to tell what is out of distribution."""
+        return self.path / "ood.npz"
 
     @property
     def thumbnails(self) -> Path:

@@ -12,7 +12,6 @@ from leukemia.data.files import BadImage
 from leukemia.data.inputs import Image, prepare, prepare_image
 from leukemia.data.pool import in_threads
 from leukemia.model.int8 import IntegerNetwork, in_integers
-from leukemia.model.network import class_probabilities
 
 Floats = NDArray[np.float64]
 
@@ -56,8 +55,8 @@ class Streams:
             return True
         quick = self._quick(good)
         sure = ~self.doubtful(quick)
-        exact = self.finished.score(np.stack(good))
-        return bool((np.abs(quick - exact)[sure] <= WORST).all())
+        exact = self.finished.judge(np.stack(good))
+        return bool((np.abs(quick - exact)[sure, :-1] <= WORST).all())
 
     def score(self, images: Sequence[Image]) -> Iterator[list[Floats | BadImage]]:
         """Yield one chunk of images after another, in order; the doubtful rows are to be filled.
@@ -95,14 +94,11 @@ class Streams:
 
     def _quick(self, pixels: list[NDArray[np.uint8]]) -> Floats:
         if not pixels:
-            return np.empty((0, len(self.finished.classes)))
-        with torch.inference_mode():
-            inputs = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-            scores: Floats = class_probabilities(self.network, inputs, channels_last=True).numpy()
-        return scores
+            return np.empty((0, len(self.finished.classes) + 1))
+        return self.finished.judge(np.stack(pixels), self.network)
 
     def _fill(self, waiting: list[tuple[Floats, NDArray[np.uint8]]]) -> None:
-        exact = self.finished.score(np.stack([pixels for _, pixels in waiting]))
+        exact = self.finished.judge(np.stack([pixels for _, pixels in waiting]))
         for (row, _), found in zip(waiting, exact, strict=True):
             row[:] = found
 

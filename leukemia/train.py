@@ -172,6 +172,7 @@ class Training:
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
         from leukemia.build.describe import describe_run
+        from leukemia.build.embed import learn_known
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.checkpoint import save_atomically
@@ -196,6 +197,8 @@ class Training:
             scores = predict(module, data.loader("val"), hardware)
             single = fit_calibration(replace(predictions["val"], probabilities=scores))
             write_json(run.single_view_calibration, single.to_dict())
+        if isinstance(data, SmearDataModule):
+            learn_known(cfg, data, network, hardware).save(run.known)
         save_atomically({"state_dict": network.state_dict()}, run.checkpoints / "best.ckpt")
         write_json(run.metrics, metrics)
         seen = environment(

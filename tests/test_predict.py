@@ -21,7 +21,7 @@ from tests.odd_files import write_bad, write_good
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 COLUMNS = [
     *("file", "p_Benign", "p_Early", "p_Pre", "p_Pro", "p_cancer", "prediction", "certain"),
-    *("p_Early_if_cancer", "p_Pre_if_cancer", "p_Pro_if_cancer"),
+    *("p_Early_if_cancer", "p_Pre_if_cancer", "p_Pro_if_cancer", "ood_score", "ood"),
 ]
 QUIET = "trainer.progress=false"
 
@@ -136,7 +136,8 @@ def test_json_lines_and_python_equal_the_csv(judged, folder, finished, predictor
     for number, (line, row) in enumerate(zip(lines, table, strict=True)):
         for name in COLUMNS[1:]:
             expected = {"yes": True, "no": False}.get(row[name], row[name])
-            assert line[name] == (float(expected) if name.startswith("p_") else expected)
+            number_like = name.startswith("p_") or name == "ood_score"
+            assert line[name] == (float(expected) if number_like else expected)
         assert scores.probabilities[number].tolist() == numbers(row)
         assert scores.p_cancer[number] == line["p_cancer"]
         assert scores.predicted[number] == line["prediction"]
@@ -236,6 +237,39 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
     np.testing.assert_allclose(
         found.probabilities, [numbers(row) for row in table], rtol=0, atol=1e-6
     )
+
+
+def test_noise_is_out_of_distribution_an_empty_field_is_refused_and_smears_are_neither(
+    predictor, smears
+):
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (64, 64, 3), np.uint8)
+    glass = np.clip(random.normal(245, 1, (64, 64, 3)), 0, 255).astype(np.uint8)
+    assert predictor.predict(noise).strange.flags.tolist() == [True]
+    with pytest.raises(UserError, match="shows no cell"):
+        predictor.predict(glass)
+    assert predictor.predict(sorted(smears.rglob("*.jpg"))).strange.flags.mean() < 0.15
+
+
+def test_a_run_that_cannot_tell_says_what_helps_and_evaluate_does(
+    finished, smears, smear, cache, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "ood.npz").unlink()
+    output = tmp_path / "out.csv"
+    words = [f"run={run}", f"input={smear}", f"output={output}"]
+    before = run_here("predict", *words, cache=cache, cwd=tmp_path)
+    assert "No out-of-distribution scores" in before.stdout
+    assert list(rows(output)[0]) == COLUMNS[:-2]
+    told = f"`python -m leukemia.evaluate run={run}`"
+    assert told in before.stdout
+    assert run_here("evaluate", f"run={run}", cache=cache, cwd=tmp_path).returncode == 0
+    after = run_here("predict", *words, cache=cache, cwd=tmp_path)
+    assert "No out-of-distribution scores" not in after.stdout
+    assert list(rows(output)[0]) == COLUMNS
+    with np.load(run / "ood.npz") as ours, np.load(finished / "ood.npz") as theirs:
+        np.testing.assert_allclose(ours["bank"], theirs["bank"], atol=1e-6)
 
 
 def test_arrays_and_files_of_the_same_picture_are_judged_alike(predictor, smears):

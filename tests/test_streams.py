@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import leukemia
 from leukemia.model.int8 import is_fast
+from leukemia.model.network import Network
 from leukemia.predictor import Predictor
 
 pytestmark = pytest.mark.skipif(not is_fast(), reason="this processor has no 8-bit products")
@@ -64,9 +66,14 @@ def test_only_doubtful_images_are_scored_again(quick, plain, smears, sure, monke
     np.testing.assert_array_equal(found[1::2], own)
 
 
+class Louder(nn.Module):
+    def forward(self, logits):
+        return 1000 * logits
+
+
 def test_integers_that_disagree_are_not_believed(quick, plain, smears, sure, monkeypatch):
     def wrong(network, dtype):
-        return lambda inputs: 1000 * network(inputs)
+        return Network(network.normalize, network.backbone, nn.Sequential(network.head, Louder()))
 
     monkeypatch.setattr("leukemia.streams.in_integers", wrong)
     np.testing.assert_array_equal(

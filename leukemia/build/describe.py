@@ -8,12 +8,12 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.build.data import Sources
+from leukemia.build.embed import embed_images
 from leukemia.data.crop import to_square
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.split import PARTS, Split
-from leukemia.model.embeddings import embed
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
 from leukemia.report.calibration import Calibration
@@ -163,15 +163,7 @@ def map_embeddings(
     drawn = draw_rows(total, cfg.seed)
     rows = np.concatenate([data.parts[part] for part in predictions])[drawn]
     if isinstance(data, SmearDataModule):
-        features = embed(
-            network,
-            data.pixels()[0],
-            rows,
-            batch_size=cfg.trainer.eval_batch_size,
-            device=hardware.accelerator,
-            bfloat16=hardware.precision == "bf16-mixed",
-            progress=hardware.progress,
-        )[:, 0]
+        features = embed_images(cfg, data, rows, network, hardware)
     else:
         features = np.asarray(data.array)[rows]
     points = project(features, seed=cfg.seed, method=method)

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
-from leukemia.model.network import Network, class_probabilities
+from leukemia.model.network import Embedder, Network, judge
 from leukemia.report.calibration import Calibration, fit_calibration
+from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
 from leukemia.run import RunDir, open_run
 
@@ -59,24 +61,53 @@ class FinishedRun:
             )
         return build_preprocess(self.cfg)
 
+    @cached_property
+    def known(self) -> Known | None:
+        """What the run knows, to tell what is out of distribution; None for one that wrote none.
+
+        Raises:
+            UserError: its file cannot be read.
+        """
+        return read_known(self.run.known) if self.run.known.is_file() else None
+
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Return the class probabilities (N, C) of one batch, computed as training's end did.
 
         Args:
             pixels: (N, size, size, 3) as `preprocess` returns them.
         """
+        return self.judge(pixels)[:, :-1]
+
+    def judge(
+        self, pixels: npt.NDArray[np.uint8], network: Embedder | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return `score`, and in a last column how far each image is out of distribution.
+
+        Args:
+            pixels: (N, size, size, 3) as `preprocess` returns them.
+            network: to compute with instead of the run's own, in a precision of its own.
+
+        Returns:
+            (N, C + 1); the last column is nan where the run wrote no `known`.
+        """
         device = torch.device(self.hardware.accelerator)
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
         half, trainer = self.hardware.half, self.cfg.trainer
+        cast = half is not None and network is None
         with (
             torch.inference_mode(),
-            torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None),
+            torch.autocast(device.type, half or torch.bfloat16, enabled=cast),
         ):
-            found = class_probabilities(
-                self.network, inputs, tta=trainer.tta, channels_last=trainer.channels_last
+            found, embeddings = judge(
+                network or self.network,
+                inputs,
+                tta=trainer.tta,
+                channels_last=trainer.channels_last,
             )
-        scores: npt.NDArray[np.float64] = found.cpu().numpy()
-        return scores
+        strange = np.full(len(pixels), np.nan)
+        if self.known is not None:
+            strange = self.known.score(embeddings.cpu().numpy())
+        return np.column_stack([found.cpu().numpy(), strange])
 
     def calibration(self, sensitivity: float | None = None) -> Calibration:
         """Return the calibration stored with the run, or one for another sensitivity.

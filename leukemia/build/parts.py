@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from leukemia.build.data import Sources, build_data
+from leukemia.build.embed import learn_known
 from leukemia.build.finished import FinishedRun
 from leukemia.build.model import build_classifier
 from leukemia.build.source import cache_dir
 from leukemia.data.cache import open_pixels
-from leukemia.data.datamodule import ArrayDataModule
+from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.files import name_some
 from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.overlap import shared_images, thumbnails
@@ -98,6 +99,25 @@ def probabilities(
     data.eval_batch_size = finished.cfg.trainer.eval_batch_size
     module = build_classifier(finished.cfg, finished.network).eval()
     return predict(module, data.loader(part), finished.hardware)
+
+
+def strangeness(
+    finished: FinishedRun, data: ArrayDataModule, part: str
+) -> npt.NDArray[np.bool_] | None:
+    """Return which images of a part are out of distribution, (N,); None where none can be told.
+
+    Makes up for a run of an earlier version, which did not write what it knows.
+    """
+    if isinstance(data, SmearDataModule) and not finished.run.known.is_file():
+        known = learn_known(finished.cfg, data, finished.network, finished.hardware)
+        known.save(finished.run.known)
+    if finished.known is None:
+        return None
+    data.eval_batch_size = finished.cfg.trainer.eval_batch_size
+    scores = [
+        finished.judge(images.permute(0, 2, 3, 1).numpy())[:, -1] for images, _ in data.loader(part)
+    ]
+    return np.asarray(np.concatenate(scores) > finished.known.limit)
 
 
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:

@@ -121,9 +121,14 @@ class IntegerNetwork(nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
+    def embed(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (N, d) of raw images (N, 3, H, W), uint8."""
+        embedding: torch.Tensor = self.backbone(inputs).float()
+        return embedding
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, C) of raw images (N, 3, H, W), uint8."""
-        logits: torch.Tensor = self.head(self.backbone(inputs).float())
+        logits: torch.Tensor = self.head(self.embed(inputs))
         return logits
 
 

@@ -1,5 +1,7 @@
 """The whole network: raw pixels in, logits or probabilities out."""
 
+from typing import Protocol
+
 import torch
 from torch import nn
 
@@ -29,6 +31,15 @@ class Network(nn.Module):
         return logits
 
 
+class Embedder(Protocol):
+    """A network in two steps: `Network`, also in integers."""
+
+    head: nn.Module
+
+    def embed(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (N, d) of raw images (N, 3, H, W)."""
+
+
 def class_probabilities(
     network: nn.Module, inputs: torch.Tensor, *, tta: bool = False, channels_last: bool = False
 ) -> torch.Tensor:
@@ -40,6 +51,21 @@ def class_probabilities(
         tta: average the probabilities over the eight flips and quarter turns.
         channels_last: hand images to the network in that memory format.
     """
+    views = _views(inputs, tta=tta, channels_last=channels_last)
+    return torch.stack([network(view).double().softmax(1) for view in views]).mean(0)
+
+
+def judge(
+    network: Embedder, images: torch.Tensor, *, tta: bool = False, channels_last: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `class_probabilities` of raw images, and the embeddings (N, d) of the first view."""
+    views = _views(images, tta=tta, channels_last=channels_last)
+    embeddings = [network.embed(view) for view in views]
+    scores = [network.head(embedding).double().softmax(1) for embedding in embeddings]
+    return torch.stack(scores).mean(0), embeddings[0].float()
+
+
+def _views(inputs: torch.Tensor, *, tta: bool, channels_last: bool) -> list[torch.Tensor]:
     views = [inputs]
     if tta and inputs.ndim == 4:
         views = [
@@ -49,4 +75,4 @@ def class_probabilities(
         ]
     if channels_last and inputs.ndim == 4:
         views = [view.contiguous(memory_format=torch.channels_last) for view in views]
-    return torch.stack([network(view).double().softmax(1) for view in views]).mean(0)
+    return views

@@ -16,6 +16,19 @@ from leukemia.report.predictions import cancer_probability
 
 
 @dataclass(frozen=True)
+class Strange:
+    """How far N images lie from those that a run knows, see `leukemia.report.ood`.
+
+    Args:
+        scores: (N,), in [0, 2].
+        flags: (N,); True for what is out of distribution.
+    """
+
+    scores: NDArray[np.float64]
+    flags: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Scores:
     """Calibrated probabilities of N images without labels, and what follows from them.
 
@@ -24,12 +37,14 @@ class Scores:
         probabilities: (N, C), in [0, 1], each row summing to 1.
         certain: (N,); False where a human should look, see `operating.uncertain`.
         classes: names and order of the C classes.
+        strange: of the N images; None for a run that cannot tell.
     """
 
     files: tuple[str, ...]
     probabilities: NDArray[np.float64]
     certain: NDArray[np.bool_]
     classes: Classes
+    strange: Strange | None = None
 
     def __len__(self) -> int:
         """The number of images."""
@@ -72,35 +87,42 @@ class Scores:
             "prediction",
             "certain",
             *(f"p_{name}_if_cancer" for name in self.cancers),
+            *(() if self.strange is None else ("ood_score", "ood")),
         ]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield plain values by column; None for a probability that is undefined."""
         columns = self.columns
-        for file, row, cancer, predicted, certain, given in zip(
+        strange: list[tuple[Any, ...]] = [()] * len(self)
+        if self.strange is not None:
+            pairs = (self.strange.scores.tolist(), self.strange.flags.tolist())
+            strange = list(zip(*pairs, strict=True))
+        for file, row, cancer, predicted, certain, given, far in zip(
             self.files,
             self.probabilities.tolist(),
             self.p_cancer.tolist(),
             self.predicted,
             self.certain.tolist(),
             self.given_cancer.tolist(),
+            strange,
             strict=True,
         ):
             conditional = [None if np.isnan(value) else value for value in given]
-            values = [file, *row, cancer, predicted, certain, *conditional]
+            values = [file, *row, cancer, predicted, certain, *conditional, *far]
             yield dict(zip(columns, values, strict=True))
 
     def to_csv(self) -> str:
-        """Return the table as CSV, in full precision; certain is yes or no."""
+        """Return the table as CSV, in full precision; certain and ood are yes or no."""
         out = io.StringIO()
         writer = csv.DictWriter(out, self.columns, lineterminator="\n")
         writer.writeheader()
         for row in self.rows():
-            writer.writerow({**row, "certain": "yes" if row["certain"] else "no"})
+            flags = [key for key in ("certain", "ood") if key in row]
+            writer.writerow(row | {key: "yes" if row[key] else "no" for key in flags})
         return out.getvalue()
 
     def to_jsonl(self) -> str:
-        """Return one JSON object a line; certain is true or false."""
+        """Return one JSON object a line; certain and ood are true or false."""
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
 
     def printout(self, index: int = 0) -> str:
@@ -117,6 +139,8 @@ class Scores:
         for name, p in zip(self.cancers, self.given_cancer[index], strict=True):
             shown = "undefined" if np.isnan(p) else f"{p:.4f}"
             lines.append(f"Probability of {name}, if cancer: {shown}")
+        if self.strange is not None and self.strange.flags[index]:
+            lines.append("OUT OF DISTRIBUTION: unlike what the run knows, so not to be trusted")
         return "\n".join(lines)
 
 

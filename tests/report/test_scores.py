@@ -1,10 +1,11 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from leukemia.report.scores import Scores, is_scores
+from leukemia.report.scores import Scores, Strange, is_scores
 from tests.report.samples import ABC
 
 THREE = Scores(
@@ -53,6 +54,19 @@ def test_the_print_out_reads_as_the_paper_s():
     ]
     assert THREE.printout(1).splitlines()[2] == "Predicted C, UNCERTAIN: a human should look"
     assert "B, if cancer: undefined" in THREE.printout(2)
+
+
+def test_what_is_out_of_distribution_is_told_in_every_form():
+    told = replace(THREE, strange=Strange(np.array([0.1, 0.2, 1.5]), np.array([0, 0, 1], bool)))
+    table = list(csv.DictReader(told.to_csv().splitlines()))
+    assert [(row["ood_score"], row["ood"]) for row in table] == [
+        ("0.1", "no"),
+        ("0.2", "no"),
+        ("1.5", "yes"),
+    ]
+    assert [json.loads(line)["ood"] for line in told.to_jsonl().splitlines()] == [0, 0, 1]
+    assert "OUT OF DISTRIBUTION" in told.printout(2)
+    assert told.printout(1) == THREE.printout(1)
 
 
 @pytest.mark.parametrize(
