@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -50,6 +51,8 @@ def main() -> None:
     if unknown := set(chosen) - {*FAMILIES, "parts"}:
         parser.error(f"no such family: {', '.join(sorted(unknown))}")
     warnings.filterwarnings("ignore")
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "140")  # in a file no line needs folding
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), quick=args.quick)

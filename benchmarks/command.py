@@ -22,10 +22,11 @@ train.main()
 """
 
 _STREAM = """
-import json, resource, sys
+import sys
 import numpy as np
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.data.manifest import Manifest
+from leukemia.run import peak_memory
 n, path = int(sys.argv[1]), sys.argv[2]
 images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 224, 224, 3))  # sparse: no block
 del images
@@ -37,7 +38,7 @@ data = ArrayDataModule(images, labels, {"train": np.arange(n)})
 for i, (batch, _) in enumerate(data.loader("train", train=True)):
     batch.sum()
     if i == 40: break
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_memory())
 """
 
 

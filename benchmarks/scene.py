@@ -82,7 +82,7 @@ class Scene:
 
 def make_scene(folder: Path, *, quick: bool) -> Scene:
     """Paint the smears and build their cache."""
-    batches, rounds = (3, 1) if quick else (7, 3)
+    batches, rounds = (3, 1) if quick else (7, 5)
     root = paint_smears(folder / "smears", per_class=48 if not quick else 16)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train")

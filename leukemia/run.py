@@ -191,7 +191,6 @@ def open_run(path: Path) -> tuple[RunDir, DictConfig]:
 
 def environment(seed: int, *, device: str, seconds: float) -> dict[str, Any]:
     """Return what a reader needs to repeat the run."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -203,8 +202,17 @@ def environment(seed: int, *, device: str, seconds: float) -> dict[str, Any]:
         "device": device,
         "seed": seed,
         "wall_seconds": round(seconds, 1),
-        "peak_memory_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024)),
+        "peak_memory_mb": peak_memory(),
     }
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process held at once, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # there ru_maxrss begins with what the process held that started this one
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) // 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
