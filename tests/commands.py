@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+
 # A training of seconds over both stages, on painted smears.
 SMALL = [
     "data=synthetic",
@@ -30,6 +32,16 @@ SMALL = [
 def painted(cache: Path) -> Path:
     """The folder of smears that `SMALL` trains on."""
     return next(path for path in cache.iterdir() if path.name.startswith("synthetic-20-"))
+
+
+def write_toy(path: Path, per_class: int = 40) -> None:
+    """Write embeddings of four overlapping classes, as `data=embeddings` reads them."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(4, 8)), per_class, axis=0)
+    names = ("Benign", "Early", "Pre", "Pro")
+    files = [f"{name}/{name}-{i:03d}.jpg" for name in names for i in range(per_class)]
+    values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
+    np.savez(path, embeddings=values, files=np.array(files))
 
 
 def command(verb: str, *overrides: str) -> list[str]:

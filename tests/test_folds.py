@@ -12,7 +12,7 @@ from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.folds import pool
 from leukemia.report.predictions import Predictions, read_predictions
-from tests.commands import run_here
+from tests.commands import run_here, write_toy
 
 ALL = Classes()
 FOLDS = [
@@ -31,11 +31,7 @@ PER_CLASS = 21
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to run in, with embeddings of four overlapping classes."""
     folder = tmp_path_factory.mktemp("folds")
-    rng = np.random.default_rng(0)
-    centres = np.repeat(rng.normal(size=(4, 8)), PER_CLASS, axis=0)
-    files = [f"{name}/{name}-{i:03d}.jpg" for name in ALL.names for i in range(PER_CLASS)]
-    values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
-    np.savez(folder / "toy.npz", embeddings=values, files=np.array(files))
+    write_toy(folder / "toy.npz", PER_CLASS)
     return folder
 
 

@@ -14,7 +14,7 @@ from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
 from leukemia.search import Search
 from leukemia.search_space import Choices, Interval
-from tests.commands import command, environment, run_here
+from tests.commands import command, environment, run_here, write_toy
 
 pytest.importorskip("optuna", reason="the extra leukemia[search] is not installed")
 
@@ -42,12 +42,7 @@ SEARCHED = ["model.head.dropout", "loss.lambda_bce", "stage.head.optimizer.lr"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to run in, with embeddings of four overlapping classes."""
     folder = tmp_path_factory.mktemp("search")
-    rng = np.random.default_rng(0)
-    centres = np.repeat(rng.normal(size=(4, 8)), 40, axis=0)
-    names = ("Benign", "Early", "Pre", "Pro")
-    files = [f"{name}/{name}-{i:03d}.jpg" for name in names for i in range(40)]
-    values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
-    np.savez(folder / "toy.npz", embeddings=values, files=np.array(files))
+    write_toy(folder / "toy.npz")
     return folder
 
 

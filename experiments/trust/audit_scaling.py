@@ -11,7 +11,6 @@ audit_scaling.csv and audit_scaling.png beside itself.
 
 import csv
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from leukemia.data.duplicates import find_duplicates, thumbnail
 from leukemia.data.files import read_image
 from leukemia.data.stain import scale_stains
+from leukemia.run import peak_memory
 
 SIZES = (1250, 2500, 5000, 10000)
 COLUMNS = ("images", "planted", "found", "false", "reading_s", "search_s", "peak_mb", "before_mb")
@@ -49,14 +49,9 @@ def changed(paths: list[Path], number: int) -> NDArray[np.uint8]:
     return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 70])[1], 1)
 
 
-def peak() -> int:
-    """Return the most memory this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
 def measure(paths: list[Path], n: int) -> list[float]:
     """Search n images; return a row of `COLUMNS`."""
-    before, planted = peak(), n // 100
+    before, planted = peak_memory(), n // 100
     start = time.process_time()
     # Spread over all groups of stain.
     numbers = np.linspace(0, 2 * len(paths) - 1, n - planted).astype(int).tolist()
@@ -67,7 +62,7 @@ def measure(paths: list[Path], n: int) -> list[float]:
     end = time.process_time()
     found = sum(pair.second - pair.first == n - planted for pair in pairs)
     seconds = (round(read - start, 2), round(end - read, 2))
-    return [n, planted, found, len(pairs) - found, *seconds, peak(), before]
+    return [n, planted, found, len(pairs) - found, *seconds, peak_memory(), before]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig
 
-from leukemia.data.datamodule import SmearDataModule
+from leukemia.data.datamodule import ArrayDataModule
 from leukemia.model.embeddings import embed_packed
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
@@ -13,7 +13,7 @@ from leukemia.report.ood import Known, fit_known
 
 def embed_images(
     cfg: DictConfig,
-    data: SmearDataModule,
+    data: ArrayDataModule,
     rows: npt.NDArray[np.int64],
     network: Network,
     hardware: Hardware,
@@ -22,14 +22,14 @@ def embed_images(
 
     Args:
         cfg: the settings.
-        data: set up.
+        data: of images, set up.
         rows: which images, (n,).
         network: its normalisation and backbone are used.
         hardware: where and in which precision.
     """
     return embed_packed(
         network,
-        data.pixels()[0],
+        np.asarray(data.array),
         rows,
         batch_size=cfg.trainer.eval_batch_size,
         device=hardware.accelerator,
@@ -39,7 +39,7 @@ def embed_images(
 
 
 def learn_known(
-    cfg: DictConfig, data: SmearDataModule, network: Network, hardware: Hardware
+    cfg: DictConfig, data: ArrayDataModule, network: Network, hardware: Hardware
 ) -> Known:
     """Return what tells whether an image is out of distribution, fitted on validation."""
     return fit_known(embed_images(cfg, data, data.parts["val"], network, hardware))

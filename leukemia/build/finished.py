@@ -17,7 +17,7 @@ from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
-from leukemia.model.network import Embedder, Network, judge
+from leukemia.model.network import Embedder, Network, probabilities_and_embeddings
 from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
@@ -98,7 +98,7 @@ class FinishedRun:
             torch.inference_mode(),
             torch.autocast(device.type, half or torch.bfloat16, enabled=cast),
         ):
-            found, embeddings = judge(
+            found, embeddings = probabilities_and_embeddings(
                 network or self.network,
                 inputs,
                 tta=trainer.tta,

@@ -1,5 +1,6 @@
 """The images that a finished run is scored on: its own parts, or another folder."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leukemia.build.data import Sources, build_data
-from leukemia.build.embed import learn_known
+from leukemia.build.embed import embed_images, learn_known
 from leukemia.build.finished import FinishedRun
 from leukemia.build.model import build_classifier
 from leukemia.build.source import cache_dir
@@ -110,14 +111,14 @@ def strangeness(
     """
     if isinstance(data, SmearDataModule) and not finished.run.known.is_file():
         known = learn_known(finished.cfg, data, finished.network, finished.hardware)
-        known.save(finished.run.known)
+        with suppress(OSError):  # a run that may only be read
+            known.save(finished.run.known)
     if finished.known is None:
         return None
-    data.eval_batch_size = finished.cfg.trainer.eval_batch_size
-    scores = [
-        finished.judge(images.permute(0, 2, 3, 1).numpy())[:, -1] for images, _ in data.loader(part)
-    ]
-    return np.asarray(np.concatenate(scores) > finished.known.limit)
+    embeddings = embed_images(
+        finished.cfg, data, data.parts[part], finished.network, finished.hardware
+    )
+    return np.asarray(finished.known.score(embeddings) > finished.known.limit)
 
 
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:

@@ -55,7 +55,7 @@ def class_probabilities(
     return torch.stack([network(view).double().softmax(1) for view in views]).mean(0)
 
 
-def judge(
+def probabilities_and_embeddings(
     network: Embedder, images: torch.Tensor, *, tta: bool = False, channels_last: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return `class_probabilities` of raw images, and the embeddings (N, d) of the first view."""
