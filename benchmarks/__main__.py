@@ -56,6 +56,8 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), quick=args.quick)
+        if not args.quick:
+            scene = training.sized(scene)
         rows, shares = _run(scene, chosen)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     machine = environment(0, device=device, seconds=time.monotonic() - began)

@@ -33,7 +33,7 @@ class Scene:
         root: class folders of painted smears, so that the figures need no data set.
         manifest: the N images.
         pixels: (N, 224, 224, 3), from the cache, in memory.
-        batches: batches of 32 that a piece of work takes.
+        batches: batches of 32 that a piece of work takes; see `training.sized`.
         rounds: how often each piece is timed.
     """
 
@@ -82,10 +82,10 @@ class Scene:
 
 def make_scene(folder: Path, *, quick: bool) -> Scene:
     """Paint the smears and build their cache."""
-    batches, rounds = (3, 1) if quick else (7, 5)
+    rounds = 1 if quick else 5
     root = paint_smears(folder / "smears", per_class=48 if not quick else 16)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train")
     manifest = build_manifest(root, build_classes(cfg), cache_dir=folder / "cache")
     pixels = open_pixels(root, manifest, build_preprocess(cfg), folder / "cache")
-    return Scene(folder, root, manifest, np.array(pixels), batches, rounds)
+    return Scene(folder, root, manifest, np.array(pixels), 3, rounds)

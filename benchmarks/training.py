@@ -1,6 +1,7 @@
 """Training: what `leukemia.train` runs, against bare loops and what one would otherwise write."""
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from leukemia.build.model import build_classifier, build_loss
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.model.fit import History, Stage, fit_stage
 from leukemia.model.schedule import make_optimizer
+
+PIECE = 7.0
+"""Seconds that a piece of training should take, where 3 to 7 batches can."""
+
+
+def sized(scene: Scene) -> Scene:
+    """Return the scene with as many batches as suit the machine."""
+    seconds = BATCH / bare_loop(scene, half=True).rate
+    return replace(scene, batches=min(7, max(3, round(PIECE / seconds))))
 
 
 def measure(scene: Scene) -> list[Row]:

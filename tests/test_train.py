@@ -120,6 +120,7 @@ def test_kill_and_resume_equals_an_uninterrupted_run(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "DONE").exists()
+    folder = folder.rename(tmp_path / "moved")  # as to a larger disk
 
     resumed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

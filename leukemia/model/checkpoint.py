@@ -43,7 +43,48 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.waiting.clear()
 
 
-class LastCheckpoint(ModelCheckpoint):
+class _Movable(ModelCheckpoint):
+    """Goes on in a run directory that was moved, where Lightning's own forgets the best figure."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state back, with this folder in its paths."""
+        models = state_dict["best_k_models"]
+        moved = {
+            "dirpath": self.dirpath,
+            "best_k_models": {self._here(path): score for path, score in models.items()},
+            "best_model_path": self._here(state_dict["best_model_path"]),
+            "kth_best_model_path": self._here(state_dict["kth_best_model_path"]),
+        }
+        super().load_state_dict({**state_dict, **moved})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+
+class BestCheckpoint(_Movable):
+    """Keeps the weights of the best epoch.
+
+    Args:
+        folder: where ``best.ckpt`` goes.
+        monitor: the figure that chooses.
+        mode: ``min`` or ``max``.
+        weights_only: leave out the state of the optimizer.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str, *, weights_only: bool) -> None:
+        """Hand on the settings."""
+        super().__init__(
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_weights_only=weights_only,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+
+
+class LastCheckpoint(_Movable):
     """Keeps the state to resume from, at the end of an epoch when it is time.
 
     Args:

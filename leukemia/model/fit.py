@@ -15,13 +15,12 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
-    ModelCheckpoint,
     TQDMProgressBar,
 )
 from torch.utils.data import DataLoader
 
 from leukemia.errors import UserError
-from leukemia.model.checkpoint import AtomicCheckpointIO, LastCheckpoint
+from leukemia.model.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
 
@@ -157,16 +156,8 @@ def fit_stage(
             )
         )
     callbacks.append(
-        ModelCheckpoint(
-            folder,
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            # Lightning puts averaged weights into whole checkpoints only.
-            save_weights_only=stage.ema_decay is None,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
+        # Lightning puts averaged weights into whole checkpoints only.
+        BestCheckpoint(folder, monitor, mode, weights_only=stage.ema_decay is None)
     )
     callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
     if hardware.progress:
