@@ -194,8 +194,12 @@ def panel_metrics(study: Study) -> list[str]:
 
 
 def label(group: Sequence[Trial], keys: Sequence[str] | None = None) -> str:
-    """A setting in words: all that varies beside the seed, or the chosen keys."""
-    settings = {k: v for k, v in group[0].setting if keys is None or k in keys}
+    """A setting in words: all that varies beside the seed, or the chosen keys; of paths the name."""
+    settings = {
+        key: value.rpartition("/")[2] or value
+        for key, value in group[0].setting
+        if keys is None or key in keys
+    }
     if not settings:
         return "" if keys is not None else "the one setting"
     if len(settings) == 1:

@@ -51,6 +51,12 @@ def test_the_heat_map_holds_means_over_seeds_at_their_places(tmp_path):
     assert first.texts[0].get_text() == "0.580\n±0.050"
 
 
+def test_bars_name_files_without_their_folders(tmp_path):
+    trials, _ = grid(["null", "/far/away/layer3.pth"], ["0.5"], "bars")
+    names = bars(study_of(tmp_path, trials, "bars")).axes[0].get_yticklabels()
+    assert [name.get_text() for name in names] == ["x=null y=0.5", "x=layer3.pth y=0.5"]
+
+
 def test_a_cell_without_a_finished_trial_stays_empty(tmp_path):
     trials, chart = grid(["1", "2"], ["1", "2"], "heatmap")
     trials[3] = (trials[3][0], None)
