@@ -7,23 +7,27 @@ from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Row, alternate
 from leukemia.model.embeddings import embed
 
+SIZE = 64
+"""Images a batch, here and there."""
+
 
 def measure(scene: Scene) -> list[Row]:
     """Compare images a second with the bare forward pass in the same precision and batch."""
     run = scene.finished()
     half, device = run.hardware.half, run.hardware.accelerator
-    rows = np.arange(min(scene.batches * BATCH, len(scene.pixels)))
+    # Whole batches: `embed` fills those of which it is asked for a part.
+    rows = np.arange(max(1, min(scene.batches * BATCH, len(scene.pixels)) // SIZE) * SIZE)
 
     def ours() -> float:
         settings = {"device": device, "bfloat16": half is not None, "progress": False}
-        return len(embed(run.network, scene.pixels, rows, batch_size=64, **settings))
+        return len(embed(run.network, scene.pixels, rows, batch_size=SIZE, **settings))
 
     @torch.inference_mode()
     def bare() -> float:
         images = torch.from_numpy(scene.pixels).permute(0, 3, 1, 2).to(device)
         with torch.autocast(device, half or torch.bfloat16, enabled=half is not None):
-            for start in range(0, len(rows), 64):
-                run.network.embed(images[start : min(start + 64, len(rows))])
+            for start in range(0, len(rows), SIZE):
+                run.network.embed(images[start : start + SIZE])
         return len(rows)
 
     rates = alternate("embedding", "images/s", {"embed": ours, "bare forward": bare}, scene.rounds)

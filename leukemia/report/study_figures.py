@@ -194,7 +194,7 @@ def panel_metrics(study: Study) -> list[str]:
 
 
 def label(group: Sequence[Trial], keys: Sequence[str] | None = None) -> str:
-    """A setting in words: all that varies beside the seed, or the chosen keys; of paths the name."""
+    """A setting in words: what varies beside the seed, or the chosen keys; of a path its name."""
     settings = {
         key: value.rpartition("/")[2] or value
         for key, value in group[0].setting
