@@ -253,6 +253,7 @@ MISTAKES = {
     "resume nothing": (["resume=nowhere"], "nowhere"),
     "unknown map": ([*SMALL, "report.map=pca"], "report.map"),
     "embeddings without file": (["data=embeddings"], "data.file"),
+    "baseline size": (["data=synthetic", "model=baseline", "crop.size=64"], "crop.size=224"),
     "baseline head": (["data=synthetic", "model=baseline", "stages=[head]"], "stages=[finetune]"),
 }
 

@@ -17,6 +17,7 @@ from leukemia.build.source import cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
+from leukemia.model.baseline import SIZE as BASELINE_SIZE
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import Stage
 from leukemia.model.hardware import Hardware
@@ -29,9 +30,15 @@ def check_settings(cfg: DictConfig) -> None:
     """Refuse what can be told wrong before any image is read.
 
     Raises:
-        UserError: a setting of the loss, a stage or a schedule that cannot be.
+        UserError: a setting of the loss, a stage, a schedule or the crop that cannot be.
     """
     build_loss(cfg)
+    images = cfg.data.name != "embeddings"
+    if images and cfg.model.name == "baseline" and cfg.crop.size != BASELINE_SIZE:
+        raise UserError(
+            f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
+            f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
+        )
     for stage in build_stages(cfg):
         ScheduleSpec(**cfg.stage[stage.name].schedule)
 

@@ -10,6 +10,9 @@ from leukemia.model.check import check_count
 
 INITS: Final = ("torch", "he")
 
+SIZE = 224
+"""Side of its images in pixels."""
+
 
 class BaselineCNN(nn.Module):
     """Two convolutions with pooling, two linear layers (paper section 4.1, figure 2).
@@ -65,10 +68,10 @@ class BaselineCNN(nn.Module):
         Raises:
             UserError: images of another shape.
         """
-        if tuple(images.shape[1:]) != (3, 224, 224):
+        if tuple(images.shape[1:]) != (3, SIZE, SIZE):
             raise UserError(
-                f"Expected images of shape (N, 3, 224, 224) for model=baseline, "
-                f"but got {tuple(images.shape)}: set crop.size=224."
+                f"Expected images of shape (N, 3, {SIZE}, {SIZE}) for model=baseline, "
+                f"but got {tuple(images.shape)}: set crop.size={SIZE}."
             )
         logits: torch.Tensor = self.classifier(self.features(images))
         return logits
