@@ -8,7 +8,7 @@ from benchmarks.timing import Row, alternate
 from leukemia.model.embeddings import embed
 
 SIZE = 64
-"""Images a batch, here and there."""
+"""Images a forward pass, in both ways."""
 
 
 def measure(scene: Scene) -> list[Row]:
