@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL, run
+from tests.commands import SMALL, run_here
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run over both stages; no test changes it."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    done = run("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    done = run_here("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "PAINTED SMEARS" in done.stdout
     return folder

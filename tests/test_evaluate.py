@@ -10,7 +10,7 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.report.predictions import read_predictions
-from tests.commands import painted, run, run_here
+from tests.commands import painted, run_here
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"), "Benign")
 
@@ -38,7 +38,7 @@ def test_evaluate_gives_the_figures_of_training(
     part: str, finished: Path, cache: Path, tmp_path: Path
 ):
     out = tmp_path / "out"
-    done = run(
+    done = run_here(
         "evaluate", f"run={finished}", f"part={part}", f"output={out}", cache=cache, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trainer.threads=1",
     ]
     cache = tmp_path_factory.mktemp("cache")
-    done = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     return folder
 

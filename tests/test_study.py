@@ -54,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def study(home: Path, *overrides: str, **changes: str) -> subprocess.CompletedProcess[str]:
     file = f"data.file={home / 'toy.npz'}"
-    return run("train", *overrides, file, cache=home, cwd=home, **changes)
+    return run_here("train", *overrides, file, cache=home, cwd=home, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +268,12 @@ def test_the_verb_rebuilds_a_study_that_is_not_finished(whole: Path, home: Path,
             (target / name).write_text((whole / trial / name).read_text())
     (tmp_path / "2" / "DONE").unlink()
     (tmp_path / "study.json").write_text((whole / "study.json").read_text())
-    done = run("study", f"dir={tmp_path}", cache=home, cwd=home)
+    done = run_here("study", f"dir={tmp_path}", cache=home, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "2 of 4 trials are done" in done.stdout
     assert [row["status"] for row in table(tmp_path)] == ["done", "done", "started", "waiting"]
     assert table(tmp_path)[:2] == table(whole)[:2]
-    absent = run("study", f"dir={tmp_path}/none", cache=home, cwd=home)
+    absent = run_here("study", f"dir={tmp_path}/none", cache=home, cwd=home)
     assert absent.returncode == 2
     assert "study.json" in absent.stderr
 
@@ -298,13 +298,15 @@ def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
 
 def test_plain_multirun_in_processes_of_their_own(home: Path):
     arguments = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
-    done = study(home, *arguments, "hydra.sweep.dir=runs/plain")
+    arguments.append(f"data.file={home / 'toy.npz'}")
+    done = run("train", *arguments, "hydra.sweep.dir=runs/plain", cache=home, cwd=home)
     assert done.returncode == 0, done.stderr
     for trial in "01":
         folder = home / "runs" / "plain" / trial
         assert (folder / "DONE").exists()
         assert (folder / "report.html").exists()
-    wrong = study(home, *arguments, "hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1")
+    arguments += ["hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1"]
+    wrong = run("train", *arguments, cache=home, cwd=home)
     assert wrong.returncode == 2
     lines = [line for line in wrong.stderr.splitlines() if line]
     assert set(lines) == {lines[0]}

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
-from tests.commands import SMALL, command, environment, run
+from tests.commands import SMALL, command, environment, run, run_here
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 
@@ -131,14 +131,14 @@ def test_kill_and_resume_equals_an_uninterrupted_run(
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path, cache: Path):
     before = (finished / "metrics.json").stat().st_mtime_ns
-    again = run("train", f"resume={finished}", cache=cache, cwd=finished.parent)
+    again = run_here("train", f"resume={finished}", cache=cache, cwd=finished.parent)
     assert again.returncode == 0
     assert "finished already" in again.stdout
     assert (finished / "metrics.json").stat().st_mtime_ns == before
 
 
 def test_a_second_run_into_the_same_folder_is_refused(finished: Path, cache: Path):
-    again = run("train", *SMALL, f"hydra.run.dir={finished}", cache=cache, cwd=finished.parent)
+    again = run_here("train", *SMALL, f"hydra.run.dir={finished}", cache=cache, cwd=finished.parent)
     assert again.returncode == 2
     assert f"resume={finished}" in again.stderr
     assert (finished / "DONE").is_file()
@@ -151,14 +151,14 @@ def test_a_resume_refuses_other_settings_and_other_images(
     painted = next(cache.glob("synthetic-20-*"))
     shutil.copytree(painted, images)
     settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
-    first = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    first = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     (folder / "DONE").unlink()
-    other = run("train", f"resume={folder}", "seed=1", cache=cache, cwd=tmp_path)
+    other = run_here("train", f"resume={folder}", "seed=1", cache=cache, cwd=tmp_path)
     assert other.returncode == 2
     assert "seed=1" in other.stderr
     (images / "Pro" / "WBC-Pro-001.jpg").unlink()
-    changed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    changed = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
     assert changed.returncode == 2
     assert "split.csv" in changed.stderr
     assert "WBC-Pro-001.jpg" in (folder / "split.csv").read_text()
@@ -172,12 +172,12 @@ def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
     (images / "Pre" / "empty.jpg").write_bytes(b"")
     (images / "Pro" / "text.jpg").write_text("no image")
     settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
-    stopped = run("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    stopped = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert stopped.returncode == 2
     assert "Pre/empty.jpg" in stopped.stderr
     assert "Pro/text.jpg" in stopped.stderr
     assert not folder.exists()
-    skipped = run(
+    skipped = run_here(
         "train", *settings, "data.on_bad=skip", f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path
     )
     assert skipped.returncode == 0, skipped.stderr
@@ -189,7 +189,7 @@ def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
 
 
 def test_trials_of_a_multirun_never_open_the_test_part(cache: Path, tmp_path: Path):
-    done = run(
+    done = run_here(
         "train",
         "-m",
         *SMALL,
@@ -208,7 +208,7 @@ def test_trials_of_a_multirun_never_open_the_test_part(cache: Path, tmp_path: Pa
 
 
 def test_the_baseline_trains_on_painted_smears(cache: Path, tmp_path: Path):
-    done = run(
+    done = run_here(
         "train",
         "model=baseline",
         "data=synthetic",
@@ -261,7 +261,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line_and_leaves_nothing(name: str, cache: Path, tmp_path: Path):
     overrides, told = MISTAKES[name]
-    done = run("train", *overrides, cache=cache, cwd=tmp_path)
+    done = run_here("train", *overrides, cache=cache, cwd=tmp_path)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, done.stderr
@@ -272,7 +272,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name: str, cache: Path, tmp_pa
 def test_a_head_on_published_embeddings_reaches_the_svm(
     published: Path, cache: Path, tmp_path: Path
 ):
-    done = run(
+    done = run_here(
         "train",
         "data=embeddings",
         f"data.file={published / 'resnet18_embeddings.npz'}",
