@@ -146,8 +146,9 @@ class Training:
     ) -> None:
         import torch
 
-        from leukemia.build.model import build_classifier, build_stage_data
+        from leukemia.build.model import build_classifier, build_stage_data, is_discriminant
         from leukemia.model.checkpoint import save_atomically
+        from leukemia.model.discriminant import fit_discriminant_stage
         from leukemia.model.fit import History, fit_stage
         from leukemia.report.history import read_history, write_history
 
@@ -165,7 +166,10 @@ class Training:
         stage_data = build_stage_data(self.cfg, stage, data, network, hardware)
         part = network if stage_data is data and stage.name == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
-        fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
+        if stage.name == "head" and is_discriminant(self.cfg):
+            fit_discriminant_stage(module, stage_data, hardware, history)
+        else:
+            fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
         save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)
 
     def _finish(

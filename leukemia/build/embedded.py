@@ -1,17 +1,32 @@
 """Images become embeddings under a frozen backbone: the data of the stage ``head``."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from leukemia.data.augment import paper_views
+from leukemia.data.augment import Augmenter, paper_views
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.model.embeddings import cached_embeddings
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a training image is embedded as beside itself.
+
+    Args:
+        make: an image (H, W, 3) and its row to its other views (V, H, W, 3), uint8.
+        key: a text that changes with the views.
+    """
+
+    make: Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
+    key: str
 
 
 def embedded(
@@ -21,7 +36,7 @@ def embedded(
     *,
     folder: Path,
     batch_size: int,
-    five_views: bool,
+    views: Views | None,
 ) -> ArrayDataModule:
     """Return training and validation embeddings; those of the test part are not computed.
 
@@ -31,36 +46,35 @@ def embedded(
         hardware: where and in which precision.
         folder: the cache of embeddings.
         batch_size: images a forward pass.
-        five_views: embed the paper's five views of each training image, after the split.
+        views: of each training image, after the split; ``None`` for the image alone.
     """
     images, labels = data.pixels()
     content = hashlib.sha256(
         "\n".join([data.preprocess.key, *data.manifest.sha256]).encode()
     ).hexdigest()
-    tables: list[npt.NDArray[np.float32]] = []
-    repeated: list[npt.NDArray[np.int64]] = []
-    parts: dict[str, npt.NDArray[np.int64]] = {}
-    for part in ("train", "val"):
-        rows = data.parts[part]
-        several = five_views and part == "train"
-        found = cached_embeddings(
-            network,
-            images,
-            rows,
-            folder=folder,
-            content=f"{content} {data.seed if several else 'plain'}",
-            views=partial(_views, data.seed) if several else None,
-            batch_size=batch_size,
-            device=hardware.accelerator,
-            bfloat16=hardware.precision == "bf16-mixed",
-            progress=hardware.progress,
-        )
-        start = sum(map(len, repeated))
-        tables.append(found.reshape(-1, found.shape[-1]))
-        repeated.append(np.repeat(labels[rows], found.shape[1]))
-        parts[part] = np.arange(start, start + len(repeated[-1]))
+    train, val = data.parts["train"], data.parts["val"]
+    cached = partial(
+        cached_embeddings,
+        network,
+        images,
+        folder=folder,
+        batch_size=batch_size,
+        device=hardware.accelerator,
+        bfloat16=hardware.precision == "bf16-mixed",
+        progress=hardware.progress,
+    )
+    # Both parts at once: `embed` passes whole batches of neighbouring rows.
+    table = cached(np.concatenate([train, val]), content=f"{content} plain")[:, 0]
+    repeated = [labels[train], labels[val]]
+    if views is not None:
+        more = cached(train, content=f"{content} {views.key}", views=views.make)
+        table = np.concatenate([table, more.reshape(-1, more.shape[-1])])
+        repeated.append(np.repeat(labels[train], more.shape[1]))
+    every = np.arange(len(table))
+    last = len(train) + len(val)
+    parts = {"train": np.r_[every[: len(train)], every[last:]], "val": every[len(train) : last]}
     return ArrayDataModule(
-        np.concatenate(tables),
+        table,
         np.concatenate(repeated),
         parts,
         eval_batch_size=1024,
@@ -68,5 +82,13 @@ def embedded(
     )
 
 
-def _views(seed: int, image: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.uint8]:
-    return paper_views(image, seed, row)
+def paper_views_of(seed: int, image: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.uint8]:
+    """Return those of `paper_views` of an image (H, W, 3) that are not the image itself."""
+    return paper_views(image, seed, row)[1:]
+
+
+def drawn_views(
+    augment: Augmenter, number: int, image: npt.NDArray[np.uint8], row: int
+) -> npt.NDArray[np.uint8]:
+    """Return so many views of an image (H, W, 3) as augmentation draws them."""
+    return np.stack([augment(image, epoch, row) for epoch in range(number)])

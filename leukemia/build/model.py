@@ -5,19 +5,20 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from leukemia.build.data import Sources
-from leukemia.build.embedded import embedded
+from leukemia.build.embedded import Views, drawn_views, embedded, paper_views_of
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.model.baseline import SIZE as BASELINE_SIZE
+from leukemia.model.check import check_choice
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import Stage
 from leukemia.model.hardware import Hardware
@@ -59,12 +60,34 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     cap = math.inf if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs
     if not cap >= 1:
         raise UserError(f"Expected trainer.max_epochs to be 1 or more, but got '{cap}'.")
+    if is_discriminant(cfg) and "head" not in names:
+        raise UserError(
+            f"head=discriminant is fitted to embeddings in the stage head: set stages=[head] or "
+            f"[head,finetune], not {names}."
+        )
     stages = []
     for name in names:
         values = cfg.stage[name]
         epochs = min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
     return stages
+
+
+def is_discriminant(cfg: DictConfig) -> bool:
+    """Whether the head is fitted in closed form in the stage ``head``.
+
+    Raises:
+        UserError: a ``model.head.fit`` that is unknown or goes with another head.
+    """
+    head = cfg.model.head
+    fit = head.get("fit", "gradient")
+    check_choice("model.head.fit", fit, ("gradient", "discriminant"))
+    if fit == "discriminant" and (head.name != "linear" or head.standardize):
+        raise UserError(
+            "model.head.fit=discriminant goes with a linear head that does not standardize: "
+            "use head=discriminant."
+        )
+    return bool(fit == "discriminant")
 
 
 def build_loss(cfg: DictConfig) -> DualLoss:
@@ -107,6 +130,31 @@ def _schedule(spec: ScheduleSpec, optimizer: Optimizer, steps: int) -> LRSchedul
     return make_schedule(optimizer, spec, steps)
 
 
+def build_views(cfg: DictConfig, data: Sources) -> Views | None:
+    """Return the views that the stage ``head`` embeds beside a training image; ``None`` for none.
+
+    Raises:
+        UserError: numbers of views that cannot be.
+    """
+    paper, drawn = cfg.augment.views, cfg.augment.get("drawn_views", 0)
+    if paper not in (1, 5):
+        raise UserError(f"Expected augment.views to be 1 or 5, but got {paper}.")
+    if not isinstance(drawn, int) or drawn < 0:
+        raise UserError(f"Expected augment.drawn_views to be 0 or more, but got {drawn}.")
+    if isinstance(data, PooledDataModule) or (paper, drawn) == (1, 0):
+        return None  # a pool of views holds the paper's already
+    if drawn and (paper == 5 or data.augment is None):
+        raise UserError(
+            f"augment.drawn_views={drawn} needs an augmentation to draw from and goes with "
+            f"augment.views=1 alone: use augment=stain, for one."
+        )
+    if drawn:
+        assert data.augment is not None
+        spec = OmegaConf.to_container(cfg.augment.spec)
+        return Views(partial(drawn_views, data.augment, drawn), f"{drawn} {spec} {data.seed}")
+    return Views(partial(paper_views_of, data.seed), f"paper {data.seed}")
+
+
 def build_stage_data(
     cfg: DictConfig, stage: Stage, data: Sources, network: Network, hardware: Hardware
 ) -> ArrayDataModule:
@@ -115,13 +163,12 @@ def build_stage_data(
     Raises:
         UserError: a batch of one, or a number of views other than 1 and 5.
     """
-    batch_size, views = cfg.stage[stage.name].batch_size, cfg.augment.views
+    batch_size = cfg.stage[stage.name].batch_size
     if batch_size < 2:
         raise UserError(
             f"Expected stage.{stage.name}.batch_size to be 2 or more, but got {batch_size}."
         )
-    if views not in (1, 5):
-        raise UserError(f"Expected augment.views to be 1 or 5, but got {views}.")
+    views = build_views(cfg, data)
     if stage.name == "head" and isinstance(data, SmearDataModule):
         table = embedded(
             data,
@@ -129,8 +176,7 @@ def build_stage_data(
             hardware,
             folder=cache_dir(cfg),
             batch_size=cfg.trainer.eval_batch_size,
-            # A pool of views holds them already.
-            five_views=views == 5 and not isinstance(data, PooledDataModule),
+            views=views,
         )
         table.batch_size = batch_size
         return table

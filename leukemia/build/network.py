@@ -63,7 +63,10 @@ def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Networ
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights = cfg.model.backbone.weights
     backbone, said = make_backbone(
-        cfg.model.backbone.name, None if weights is None else str(weights), size=cfg.crop.size
+        cfg.model.backbone.name,
+        None if weights is None else str(weights),
+        size=cfg.crop.size,
+        layers=cfg.model.backbone.get("layers"),
     )
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
 

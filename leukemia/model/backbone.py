@@ -1,6 +1,7 @@
 """Networks of torchvision without their classifiers: images to embeddings."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -12,6 +13,7 @@ from torchvision import models
 
 from leukemia.errors import UserError
 from leukemia.model.check import check_choice
+from leukemia.model.layers import PooledLayers, up_to
 from leukemia.model.weights import default_state, file_state, load_fitting
 
 # Mean and standard deviation in R, G, B. For `image` the deviation is the least that an image's
@@ -84,7 +86,9 @@ class Backbone(nn.Module):
         return embeddings
 
 
-def make_backbone(name: str, weights: str | None, *, size: int = 224) -> tuple[Backbone, str]:
+def make_backbone(
+    name: str, weights: str | None, *, size: int = 224, layers: Sequence[str] | None = None
+) -> tuple[Backbone, str]:
     """Return a classification network of torchvision without its classifier.
 
     Args:
@@ -93,13 +97,15 @@ def make_backbone(name: str, weights: str | None, *, size: int = 224) -> tuple[B
             or the path of a file with a state dict in torchvision's names, whole or partial.
             What such a file lacks stays random.
         size: side of the images in pixels.
+        layers: embed by the maps of these layers (`PooledLayers`) instead of the last; what comes
+            after them is left out.
 
     Returns:
         The backbone, and one line on the weights that were loaded.
 
     Raises:
-        UserError: an unknown name, a network that cannot take images of this size, or weights
-            that cannot be had, cannot be read or do not fit.
+        UserError: an unknown name or layer, a network that cannot take images of this size, or
+            weights that cannot be had, cannot be read or do not fit.
     """
     name = str(name).lower()
     known = models.list_models(module=models)
@@ -112,7 +118,11 @@ def make_backbone(name: str, weights: str | None, *, size: int = 224) -> tuple[B
         )
     body = models.get_model(name, weights=None, **_settings(name, weights))
     _remove_classifier(body)
+    if layers is not None:
+        body = up_to(body, name, layers)
     said = "random weights" if weights is None else _load(body, name, weights)
+    if layers is not None:
+        body = PooledLayers(body)
     try:
         backbone = Backbone(body, size)
     # AssertionError: the vision transformers' check of their fixed size.

@@ -1,0 +1,119 @@
+"""What the stage `head` embeds: the images, and views of those in training."""
+
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+
+from leukemia.build.data import build_data
+from leukemia.build.model import build_stage_data, build_stages
+from leukemia.build.network import build_hardware, build_network
+from leukemia.cli import CONF
+from leukemia.errors import UserError
+from tests.commands import run_here, write_toy
+
+SMALL = ["data=synthetic", "data.per_class=12", "crop.size=64", "stages=[head]"]
+SMALL += ["model.backbone.weights=null", "model.backbone.layers=[layer1]", "trainer.progress=false"]
+
+
+def embeddings(folder: Path, *changes: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the embeddings and labels of training and validation."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", [*SMALL, f"data.cache_dir={folder}", *changes])
+    data = build_data(cfg)
+    data.setup("fit")
+    cfg.seed = 0  # the same random weights whatever the seed of the views
+    network, _ = build_network(cfg, data.embed_dim)
+    (stage,) = build_stages(cfg)
+    made = build_stage_data(cfg, stage, data, network, build_hardware(cfg))
+    assert made.array is not None
+    assert made.labels is not None
+    return (
+        {part: np.asarray(made.array[rows]) for part, rows in made.parts.items()},
+        {part: made.labels[rows] for part, rows in made.parts.items()},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(
+    ("changes", "views"),
+    [
+        (["augment.drawn_views=2", "augment=stain"], 2),
+        (["augment.views=5", "augment=paper"], 4),
+    ],
+)
+def test_views_are_added_to_the_images_and_in_training_alone(changes, views, folder):
+    plain, labels = embeddings(folder)
+    found, repeated = embeddings(folder, *changes)
+    n = len(plain["train"])
+    np.testing.assert_array_equal(found["val"], plain["val"])
+    np.testing.assert_array_equal(found["train"][:n], plain["train"])
+    np.testing.assert_array_equal(repeated["train"][:n], labels["train"])
+    np.testing.assert_array_equal(repeated["train"][n:], np.repeat(labels["train"], views))
+    more = found["train"][n:].reshape(n, views, -1)
+    assert (np.abs(more - plain["train"][:, None]).max(2) > 0).mean() > 0.9
+
+
+def test_drawn_views_are_the_same_again_and_others_under_another_spec(folder, tmp_path):
+    drawn = ["augment.drawn_views=1", "augment=stain"]
+    first, _ = embeddings(folder, *drawn)
+    again, _ = embeddings(tmp_path, *drawn)
+    np.testing.assert_array_equal(first["train"], again["train"])
+    milder, _ = embeddings(folder, *drawn, "augment.spec.brightness=0.1")
+    half = len(first["train"]) // 2
+    np.testing.assert_array_equal(first["train"][:half], milder["train"][:half])
+    assert (first["train"][half:] != milder["train"][half:]).any(1).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["augment.views=3"], "augment.views to be 1 or 5"),
+        (["augment.drawn_views=-1"], "augment.drawn_views to be 0 or more"),
+        (["augment=none", "augment.drawn_views=1"], "augment=stain"),
+        (["augment.drawn_views=1", "augment.views=5"], "augment.views=1 alone"),
+    ],
+)
+def test_views_that_cannot_be_drawn_are_refused(changes, told, folder):
+    with pytest.raises(UserError, match=told):
+        embeddings(folder, *changes)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy") / "toy.npz"
+    write_toy(path)
+    return path
+
+
+def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    words = ["data=embeddings", f"data.file={toy}", "head=discriminant", "split=stratified"]
+    done = run_here("train", *words, f"hydra.run.dir={run}", cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (run / "DONE").is_file()
+    (row,) = (run / "history.csv").read_text().splitlines()[1:]
+    assert row.startswith("head,0,0.0,")
+    again = run_here("evaluate", f"run={run}", cache=tmp_path, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["head=discriminant", "stages=[finetune]"], "stages=[head]"),
+        (["head=residual", "model.head.fit=discriminant"], "head=discriminant"),
+        (["head=probe", "model.head.fit=discriminant"], "head=discriminant"),
+        (["model.head.fit=svm"], "model.head.fit"),
+    ],
+)
+def test_a_discriminant_that_cannot_be_is_one_line(changes, told, tmp_path: Path):
+    done = run_here("train", "data=synthetic", *changes, cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert told in done.stderr

@@ -1,0 +1,81 @@
+"""Embeddings from inside a network."""
+
+import pytest
+import torch
+from torchvision import models
+
+from leukemia.errors import UserError
+from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.explain import grad_cam, last_map
+from leukemia.model.head import LinearHead
+from leukemia.model.network import Network
+
+LAYERS = ["layer1", "layer2", "layer3"]
+
+
+def test_the_embedding_is_mean_and_deviation_of_each_map_as_a_hook_sees_it():
+    torch.manual_seed(3)
+    whole = models.resnet18(weights=None).eval()
+    torch.manual_seed(3)
+    backbone, said = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    assert said == "resnet18: random weights"
+    seen: dict[str, torch.Tensor] = {}
+    for name in LAYERS:
+        getattr(whole, name).register_forward_hook(
+            lambda _, __, out, name=name: seen.update({name: out})
+        )
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        whole(images)
+        found = backbone.eval()(images)
+    flat = [seen[name].flatten(2) for name in LAYERS]
+    expected = [part for each in flat for part in (each.mean(2), each.std(2, unbiased=False))]
+    assert backbone.embed_dim == 2 * (64 + 128 + 256)
+    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=1e-3, atol=2e-3)
+
+
+def test_what_comes_after_the_last_layer_is_neither_there_nor_missing(tmp_path):
+    state = models.resnet18(weights=None).state_dict()
+    kept = {k: v for k, v in state.items() if not k.startswith(("layer4", "fc"))}
+    torch.save(kept, tmp_path / "partial.pth")
+    backbone, said = make_backbone(
+        "resnet18", str(tmp_path / "partial.pth"), size=64, layers=["layer3"]
+    )
+    assert said == "resnet18: 90 of 90 tensors loaded from partial.pth"
+    assert not any("layer4" in name for name, _ in backbone.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "size"), [("vgg16", ["features.4", "features.30"], 2 * (64 + 512))]
+)
+def test_a_layer_inside_of_a_sequence_can_be_named(name, layers, size):
+    assert make_backbone(name, None, size=64, layers=layers)[0].embed_dim == size
+
+
+@pytest.mark.parametrize("layers", [[], ["layer9"], ["layer1", "layer1"], ["layer"], [3]])
+def test_layers_that_cannot_be_are_refused(layers):
+    with pytest.raises(UserError, match=r"model\.backbone\.layers.*resnet18.*layer1, layer2") as e:
+        make_backbone("resnet18", None, size=64, layers=layers)
+    assert str([str(layer) for layer in layers]) in str(e.value)
+
+
+def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
+    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    backbone.eval()(torch.zeros(2, 3, 64, 64)).sum().backward()
+    gradient = backbone.body.maps.conv1.weight.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+
+
+def test_the_last_layer_named_has_the_grad_cam():
+    torch.manual_seed(0)
+    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    network = Network(Normalize(), backbone, LinearHead(backbone.embed_dim)).eval()
+    layer = last_map(network, 64)
+    shapes: list[torch.Size] = []
+    layer.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
+    image = torch.randint(0, 256, (3, 64, 64))
+    maps = torch.stack([grad_cam(network, layer, image, [target]) for target in range(4)])
+    assert shapes[0][1:] == (256, 4, 4)
+    assert maps.shape == (4, 64, 64)
+    assert maps.max() > 0
