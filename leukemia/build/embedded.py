@@ -64,21 +64,22 @@ def embedded(
         progress=hardware.progress,
     )
     # Both parts at once: `embed` passes whole batches of neighbouring rows.
-    table = cached(np.concatenate([train, val]), content=f"{content} plain")[:, 0]
-    repeated = [labels[train], labels[val]]
+    sources = np.concatenate([train, val])
+    table = cached(sources, content=f"{content} plain")[:, 0]
     if views is not None:
         more = cached(train, content=f"{content} {views.key}", views=views.make)
         table = np.concatenate([table, more.reshape(-1, more.shape[-1])])
-        repeated.append(np.repeat(labels[train], more.shape[1]))
+        sources = np.concatenate([sources, np.repeat(train, more.shape[1])])
     every = np.arange(len(table))
     last = len(train) + len(val)
     parts = {"train": np.r_[every[: len(train)], every[last:]], "val": every[len(train) : last]}
     return ArrayDataModule(
         table,
-        np.concatenate(repeated),
+        labels[sources],
         parts,
         eval_batch_size=1024,
         seed=data.seed,
+        sources=sources,
     )
 
 

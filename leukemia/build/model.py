@@ -139,10 +139,12 @@ def build_views(cfg: DictConfig, data: Sources) -> Views | None:
     paper, drawn = cfg.augment.views, cfg.augment.get("drawn_views", 0)
     if paper not in (1, 5):
         raise UserError(f"Expected augment.views to be 1 or 5, but got {paper}.")
+    if isinstance(data, PooledDataModule):
+        paper = 1  # a pool of views holds the paper's already
     if not isinstance(drawn, int) or drawn < 0:
         raise UserError(f"Expected augment.drawn_views to be 0 or more, but got {drawn}.")
-    if isinstance(data, PooledDataModule) or (paper, drawn) == (1, 0):
-        return None  # a pool of views holds the paper's already
+    if (paper, drawn) == (1, 0):
+        return None
     if drawn and (paper == 5 or data.augment is None):
         raise UserError(
             f"augment.drawn_views={drawn} needs an augmentation to draw from and goes with "

@@ -36,6 +36,7 @@ class ArrayDataModule(L.LightningDataModule):
         seed: fixes order and augmentation.
         augment: applied to training images only.
         num_workers: loader processes.
+        sources: (N,) which image a row shows; ``None`` where each shows one of its own.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class ArrayDataModule(L.LightningDataModule):
         seed: int = 0,
         augment: Augmenter | None = None,
         num_workers: int = 0,
+        sources: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Store the settings; touches no disk."""
         super().__init__()
+        self.sources = sources
         self.array, self.labels, self.parts = array, labels, parts or {}
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed, self.augment, self.num_workers = seed, augment, num_workers

@@ -3,6 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from leukemia.data.datamodule import ArrayDataModule
@@ -12,25 +15,36 @@ from leukemia.model.fit import History, make_trainer
 from leukemia.model.hardware import Hardware
 from leukemia.model.head import LinearHead
 
+FOLDS = 8
+_HOTTEST = 1000.0
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
 
 @torch.no_grad()
 def fit_discriminant(
     head: LinearHead,
     embeddings: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
+    labels: Ints,
     weights: torch.Tensor | None = None,
-) -> None:
+    sources: Ints | None = None,
+) -> float:
     """Set a linear head by linear discriminant analysis.
 
     Its logits are the logarithms of the posterior under Gaussian classes of one covariance, up to
-    a constant. The covariance is shrunk (Ledoit and Wolf, doi:10.1016/S0047-259X(03)00096-4), so
-    embeddings may be longer than there are images.
+    a constant, divided by `shift_temperature`. The covariance is shrunk (Ledoit and Wolf,
+    doi:10.1016/S0047-259X(03)00096-4), so embeddings may be longer than there are images.
 
     Args:
         head: without ``standardize``: the scale of the embeddings goes into the weights.
         embeddings: (N, d).
         labels: (N,), each of the head's classes at least twice.
         weights: what an image of each class counts (C,); ``None`` for 1.
+        sources: (N,) which image an embedding shows; ``None`` where each shows one of its own.
+
+    Returns:
+        The temperature.
 
     Raises:
         UserError: a class without two images.
@@ -46,16 +60,71 @@ def fit_discriminant(
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1
     rows = (values - mean) / deviation
-    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, labels)
-    coefficients, offsets = found.coef_, found.intercept_
-    if n_classes == 2:  # scikit-learn gives the difference of the two alone
-        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
-        offsets = np.concatenate([np.zeros_like(offsets), offsets])
-    coefficients = coefficients / deviation
+    temperature = shift_temperature(rows, labels, sources)
+    coefficients, offsets = _discriminant(rows, labels)
+    coefficients /= deviation * temperature
     head.classify.weight.copy_(torch.from_numpy(coefficients))
-    head.classify.bias.copy_(torch.from_numpy(offsets - coefficients @ mean))
+    head.classify.bias.copy_(torch.from_numpy(offsets / temperature - coefficients @ mean))
     if weights is not None:
         head.classify.bias.add_(weights.log())
+    return temperature
+
+
+def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -> float:
+    """Return what logits are divided by so that they are as sure as they are right elsewhere.
+
+    A discriminant is far too sure of images unlike those it was fitted to, and a validation part
+    drawn at random is like them. So the images of each class are put into clusters that look
+    alike (k-means), which stand for acquisitions; each is judged by a discriminant fitted without
+    it, and the temperature with the lowest negative log-likelihood of all of them is taken.
+
+    Args:
+        rows: (N, d), standardised.
+        labels: (N,), each of 0 to C - 1 at least twice.
+        sources: see `fit_discriminant`; the views of an image stay together, and the first of
+            them is judged.
+
+    Returns:
+        1 or more; 1 where a class has fewer than four images, or none that differ.
+    """
+    sources = np.arange(len(rows)) if sources is None else sources
+    first, place = np.unique(sources, return_index=True, return_inverse=True)[1:]
+    folds = min(FOLDS, int(np.bincount(labels[first]).min()) // 2)
+    if folds < 2:
+        return 1.0
+    cluster = np.empty(len(first), np.int64)
+    for label in np.unique(labels):
+        chosen = labels[first] == label
+        means = KMeans(folds, n_init=4, random_state=0)
+        cluster[chosen] = means.fit_predict(rows[first[chosen]])
+    logits: list[Floats] = []
+    truth: list[Ints] = []
+    for fold in range(folds):
+        held = first[cluster == fold]
+        fitted = cluster[place] != fold
+        if len(np.unique(labels[fitted])) < len(np.unique(labels)):
+            return 1.0  # a class of which all images are the same
+        coefficients, offsets = _discriminant(rows[fitted], labels[fitted])
+        logits.append(rows[held] @ coefficients.T + offsets)
+        truth.append(labels[held])
+    table, right = np.concatenate(logits), np.concatenate(truth)
+
+    def loss(log_temperature: float) -> float:
+        scores = log_softmax(table / np.exp(log_temperature), axis=1)
+        return float(-scores[np.arange(len(right)), right].mean())
+
+    found = minimize_scalar(loss, bounds=(0, np.log(_HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
+    """Return coefficients (C, d) and offsets (C,) of the logits."""
+    found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, labels)
+    coefficients, offsets = found.coef_, found.intercept_
+    if len(found.classes_) == 2:  # scikit-learn gives the difference of the two alone
+        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+        offsets = np.concatenate([np.zeros_like(offsets), offsets])
+    return coefficients, offsets
 
 
 def fit_discriminant_stage(
@@ -77,7 +146,8 @@ def fit_discriminant_stage(
     assert data.labels is not None
     rows = data.parts["train"]
     embeddings, labels = np.asarray(data.array[rows], np.float32), data.labels[rows]
-    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights)
+    sources = None if data.sources is None else data.sources[rows]
+    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
     module.eval()
     with torch.no_grad():
         terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))

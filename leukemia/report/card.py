@@ -85,15 +85,20 @@ def _model(found: Findings) -> Iterator[str]:
             masked = f"stain normalised: {at('stain.method')}; {masked}"
         if at("stain.grey"):
             masked = f"grey; {masked}"
+        layers = at("model.backbone.layers")
+        backbone = at("model.name") + (f" ({', '.join(layers)})" if layers else "")
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
-            ("Network", " + ".join(filter(None, (at("model.name"), at("model.head.name"))))),
+            ("Network", " + ".join(filter(None, (backbone, at("model.head.name"))))),
             ("Initial weights", at("model.backbone.weights") or "random"),
         ]
-    rows += [
-        (f"Weights kept of stage {name}", f"best validation {at(f'stage.{name}.monitor')}")
-        for name in stages
-    ]
+    closed = at("model.head.fit") == "discriminant"
+    for name in stages:
+        best = f"best validation {at(f'stage.{name}.monitor')}"
+        fitted = "of the head, by linear discriminant analysis"
+        rows.append(
+            (f"Weights kept of stage {name}", fitted if closed and name == "head" else best)
+        )
     turned = at("trainer.tta") and at("data.name") != "embeddings"
     averaged = ", the mean over turned and mirrored views" if turned else ""
     rows += [
