@@ -103,6 +103,25 @@ def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tm
     assert again.returncode == 0, again.stderr
 
 
+def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path):
+    run = tmp_path / "run"
+    words = ["experiment=frozen", *SMALL[:3], "model.backbone.weights=null", *SMALL[-1:]]
+    words += ["split=stratified", f"hydra.run.dir={run}"]
+    done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = (run / "MODEL_CARD.md").read_text()
+    assert "| Network | resnet18 (layer1, layer2, layer3) + linear |" in card
+    assert "| Weights kept of stage head | of the head, by linear discriminant analysis |" in card
+    again = run_here("evaluate", f"run={run}", SMALL[-1], cache=tmp_path, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    first, second = (
+        np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8", dtype=None)
+        for path in (run / "predictions" / "test.csv", run / "evaluation/test/predictions.csv")
+    )
+    assert list(first["file"]) == list(second["file"])
+    np.testing.assert_allclose(second["p_cancer"], first["p_cancer"], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
