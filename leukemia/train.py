@@ -167,7 +167,8 @@ class Training:
         part = network if stage_data is data and stage.name == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
         if stage.name == "head" and is_discriminant(self.cfg):
-            fit_discriminant_stage(module, stage_data, hardware, history)
+            known = stage_data.training_rows()
+            fit_discriminant_stage(module, stage_data, known, hardware, history)
         else:
             fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
         save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)

@@ -66,6 +66,16 @@ class ArrayDataModule(L.LightningDataModule):
             raise RuntimeError("Expected setup() to be called before the rows are looked at.")
         return self.array.shape[1] if self.array.ndim == 2 else None
 
+    def training_rows(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Return array (n, d), labels (n,) and sources (n,) of the training part of embeddings."""
+        if self.array is None or self.labels is None:
+            raise RuntimeError("Expected setup() to be called before the rows are looked at.")
+        rows = self.parts["train"]
+        sources = None if self.sources is None else self.sources[rows]
+        return np.asarray(self.array[rows], np.float32), self.labels[rows], sources
+
     def loader(self, part: str, *, train: bool = False) -> DataLoader[Batch]:
         """Return the loader of a part; ``train`` shuffles and augments."""
         if self.array is None or self.labels is None:

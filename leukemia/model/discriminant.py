@@ -1,5 +1,6 @@
 """A linear head in closed form, for embeddings of a frozen backbone."""
 
+import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,7 +9,6 @@ from scipy.special import log_softmax
 from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from leukemia.data.datamodule import ArrayDataModule
 from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import History, make_trainer
@@ -128,7 +128,11 @@ def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
 
 
 def fit_discriminant_stage(
-    module: Classifier, data: ArrayDataModule, hardware: Hardware, history: History
+    module: Classifier,
+    data: L.LightningDataModule,
+    known: tuple[npt.NDArray[np.float32], Ints, Ints | None],
+    hardware: Hardware,
+    history: History,
 ) -> None:
     """Set the head of ``module`` by its training embeddings; the history gets one row.
 
@@ -137,16 +141,13 @@ def fit_discriminant_stage(
 
     Args:
         module: around a `LinearHead`.
-        data: embeddings.
+        data: has the loader of validation embeddings.
+        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
         hardware: where validation is measured.
         history: of this stage.
     """
     assert isinstance(module.network, LinearHead)
-    assert data.array is not None
-    assert data.labels is not None
-    rows = data.parts["train"]
-    embeddings, labels = np.asarray(data.array[rows], np.float32), data.labels[rows]
-    sources = None if data.sources is None else data.sources[rows]
+    embeddings, labels, sources = known
     fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
     module.eval()
     with torch.no_grad():
