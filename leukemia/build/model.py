@@ -40,8 +40,16 @@ def check_settings(cfg: DictConfig) -> None:
             f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
             f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
         )
-    for stage in build_stages(cfg):
+    stages = build_stages(cfg)
+    for stage in stages:
         ScheduleSpec(**cfg.stage[stage.name].schedule)
+    weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
+    if is_discriminant(cfg) and len(stages) == 1 and weights != (1, 1):
+        raise UserError(
+            f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
+            f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "
+            f"or use another head=."
+        )
 
 
 def build_stages(cfg: DictConfig) -> list[Stage]:

@@ -125,6 +125,7 @@ def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path
         (["head=residual", "model.head.fit=discriminant"], "head=discriminant"),
         (["head=probe", "model.head.fit=discriminant"], "head=discriminant"),
         (["model.head.fit=svm"], "model.head.fit"),
+        (["head=discriminant", "stages=[head]", "loss.lambda_bce=4"], "loss.lambda_bce=4"),
     ],
 )
 def test_a_discriminant_that_cannot_be_is_one_line(changes, told, tmp_path: Path):
