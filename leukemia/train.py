@@ -148,7 +148,6 @@ class Training:
 
         from leukemia.build.model import build_classifier, build_stage_data, is_discriminant
         from leukemia.model.checkpoint import save_atomically
-        from leukemia.model.discriminant import fit_discriminant_stage
         from leukemia.model.fit import History, fit_stage
         from leukemia.report.history import read_history, write_history
 
@@ -167,6 +166,8 @@ class Training:
         part = network if stage_data is data and stage.name == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
         if stage.name == "head" and is_discriminant(self.cfg):
+            from leukemia.model.discriminant import fit_discriminant_stage
+
             known = stage_data.training_rows()
             fit_discriminant_stage(module, stage_data, known, hardware, history)
         else:

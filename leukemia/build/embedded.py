@@ -1,7 +1,6 @@
 """Images become embeddings under a frozen backbone: the data of the stage ``head``."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,13 @@ import numpy.typing as npt
 
 from leukemia.data.augment import Augmenter, paper_views
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
-from leukemia.model.embeddings import cached_embeddings
+from leukemia.model.embeddings import Views, cached_embeddings
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
 
 
 @dataclass(frozen=True)
-class Views:
+class MoreViews:
     """What a training image is embedded as beside itself.
 
     Args:
@@ -25,7 +24,7 @@ class Views:
         key: a text that changes with the views.
     """
 
-    make: Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
+    make: Views
     key: str
 
 
@@ -36,7 +35,7 @@ def embedded(
     *,
     folder: Path,
     batch_size: int,
-    views: Views | None,
+    views: MoreViews | None,
 ) -> ArrayDataModule:
     """Return training and validation embeddings; those of the test part are not computed.
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from leukemia.build.data import Sources
-from leukemia.build.embedded import Views, drawn_views, embedded, paper_views_of
+from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
@@ -138,7 +138,7 @@ def _schedule(spec: ScheduleSpec, optimizer: Optimizer, steps: int) -> LRSchedul
     return make_schedule(optimizer, spec, steps)
 
 
-def build_views(cfg: DictConfig, data: Sources) -> Views | None:
+def build_views(cfg: DictConfig, data: Sources) -> MoreViews | None:
     """Return the views that the stage ``head`` embeds beside a training image; ``None`` for none.
 
     Raises:
@@ -161,8 +161,8 @@ def build_views(cfg: DictConfig, data: Sources) -> Views | None:
     if drawn:
         assert data.augment is not None
         spec = OmegaConf.to_container(cfg.augment.spec)
-        return Views(partial(drawn_views, data.augment, drawn), f"{drawn} {spec} {data.seed}")
-    return Views(partial(paper_views_of, data.seed), f"paper {data.seed}")
+        return MoreViews(partial(drawn_views, data.augment, drawn), f"{drawn} {spec} {data.seed}")
+    return MoreViews(partial(paper_views_of, data.seed), f"paper {data.seed}")
 
 
 def build_stage_data(

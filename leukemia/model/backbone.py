@@ -125,6 +125,11 @@ def make_backbone(
         body = PooledLayers(body)
     try:
         backbone = Backbone(body, size)
+    except IndexError as error:
+        raise UserError(
+            f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "
+            f"but got {layers}."
+        ) from error
     # AssertionError: the vision transformers' check of their fixed size.
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(

@@ -147,6 +147,7 @@ def fit_discriminant_stage(
         history: of this stage.
     """
     assert isinstance(module.network, LinearHead)
+    module.cpu()  # embeddings were made where the hardware is
     embeddings, labels, sources = known
     fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
     module.eval()

@@ -22,14 +22,15 @@ def up_to(body: nn.Module, name: str, layers: Sequence[str]) -> nn.Module:
     Raises:
         UserError: no layer, one named twice, or one that the network does not have.
     """
-    wanted = [str(layer) for layer in layers]
+    many = isinstance(layers, Sequence) and not isinstance(layers, str)
+    wanted = [str(layer) for layer in layers] if many else []
     known = get_graph_node_names(body)[1]
     whole = dict.fromkeys(node.partition(".")[0] for node in known[1:])
     unknown = [w for w in wanted if not any(f"{node}.".startswith(f"{w}.") for node in known)]
     if not wanted or unknown or len(set(wanted)) < len(wanted):
         raise UserError(
             f"Expected model.backbone.layers to be null or layers of {name}, each once "
-            f"({', '.join(whole)}, or one inside of them), but got {wanted}."
+            f"({', '.join(whole)}, or one inside of them), but got {wanted if many else layers}."
         )
     extractor: nn.Module = create_feature_extractor(body, wanted)
     return extractor

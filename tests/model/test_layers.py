@@ -59,6 +59,15 @@ def test_layers_that_cannot_be_are_refused(layers):
     assert str([str(layer) for layer in layers]) in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [("layer1", "got layer1"), (3, "got 3"), (["layer1", "flatten"], "maps over the image")],
+)
+def test_what_is_no_list_of_maps_is_refused(layers, told):
+    with pytest.raises(UserError, match=rf"model\.backbone\.layers.*{told}"):
+        make_backbone("resnet18", None, size=64, layers=layers)
+
+
 def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
     backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
     backbone.eval()(torch.zeros(2, 3, 64, 64)).sum().backward()
