@@ -156,7 +156,6 @@ def make_optimizer(
         for group, decay in ((decayed, weight_decay), (spared, 0.0))
         if group
     ]
-    # Not fused: that kernel's results differ from the plain one's in the last bits.
     if name == "sgd":
-        return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=False)
-    return (Adam if name == "adam" else AdamW)(groups, lr=lr, fused=False)
+        return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+    return (Adam if name == "adam" else AdamW)(groups, lr=lr, fused=True)

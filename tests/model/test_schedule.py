@@ -174,7 +174,27 @@ def test_names_choose_the_optimizer_and_its_rate(name, kind):
     optimizer = make_optimizer(nn.Linear(3, 2).named_parameters(), name, lr=0.25)
     assert type(optimizer) is kind
     assert {group["lr"] for group in optimizer.param_groups} == {0.25}
-    assert not any(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(("name", "decoupled"), [("adam", False), ("adamw", True), ("sgd", False)])
+def test_steps_are_those_of_the_formula(name, decoupled):
+    lr, decay, gradients = 0.1, 0.01, (0.5, -2.0, 0.25)
+    weight = nn.Linear(9, 4, bias=False)
+    nn.init.constant_(weight.weight, 1.5)
+    optimizer = make_optimizer(weight.named_parameters(), name, lr=lr, weight_decay=decay)
+    value, first, second = 1.5, 0.0, 0.0
+    for step, gradient in enumerate(gradients, 1):
+        weight.weight.grad = torch.full_like(weight.weight, gradient)
+        optimizer.step()
+        slope = gradient if decoupled else gradient + decay * value
+        value -= lr * decay * value if decoupled else 0.0
+        if name == "sgd":
+            first = 0.9 * first + slope
+            value -= lr * first
+            continue
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        value -= lr * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)) ** 0.5 + 1e-8)
+    torch.testing.assert_close(weight.weight, torch.full_like(weight.weight, value))
 
 
 def test_weight_decay_spares_biases_and_norms_unless_told():
