@@ -12,7 +12,7 @@ from leukemia.data.datamodule import ArrayDataModule
 from leukemia.model.fit import History, Stage, fit_stage
 from leukemia.model.schedule import make_optimizer
 
-N, WIDTH, BATCH, EPOCHS = 1200, 512, 256, 10
+N, WIDTH, BATCH, EPOCHS = 1200, 512, 256, 6
 
 
 def measure(scene: Scene) -> list[Row]:

@@ -38,7 +38,7 @@ _SINCE = {
 
 @dataclass(frozen=True)
 class RunDir:
-    """Names of the files of a run (`design.md` of the project fixes them).
+    """Names of the files of a run: scripts elsewhere read them.
 
     Args:
         path: the folder.

@@ -6,21 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leukemia.model.hardware import resolve_precision
-from tests.commands import run_here
+from tests.commands import SMALL, run_here
 
 
-def accuracy(out: Path, cache: Path, *settings: str) -> float:
+def rows(out: Path, file: str, cache: Path, *settings: str) -> list[dict[str, str]]:
+    """Train, and read a table that the run leaves."""
     words = ["trainer.progress=false", "trainer.threads=1", "open_test=false"]
     done = run_here("train", *words, *settings, f"hydra.run.dir={out}", cache=cache, cwd=out.parent)
     assert done.returncode == 0, done.stderr
-    with (out / "predictions" / "val.csv").open(newline="") as file:
-        return float(np.mean([row["label"] == row["prediction"] for row in csv.DictReader(file)]))
+    with (out / file).open(newline="") as table:
+        return list(csv.DictReader(table))
 
 
-@pytest.mark.skipif(
-    resolve_precision("auto", "cpu") == "32-true", reason="float32 is the default here"
-)
+def accuracy(out: Path, cache: Path, *settings: str) -> float:
+    found = rows(out, "predictions/val.csv", cache, *settings)
+    return float(np.mean([row["label"] == row["prediction"] for row in found]))
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -35,12 +37,42 @@ def accuracy(out: Path, cache: Path, *settings: str) -> float:
     ],
     ids=["probe", "residual"],
 )
-def test_the_default_precision_learns_what_float32_does(
+def test_bfloat16_learns_what_float32_does(
     head: list[str], published: Path, cache: Path, tmp_path: Path
 ):
     data = ["data=embeddings", f"data.file={published / 'resnet18_embeddings.npz'}"]
     settings = [*data, "stages=[head]", *head]
-    half = accuracy(tmp_path / "half", cache, *settings)
+    half = accuracy(tmp_path / "half", cache, *settings, "trainer.precision=bf16-mixed")
     full = accuracy(tmp_path / "full", cache, *settings, "trainer.precision=32-true")
     assert full > 0.9
     assert half == pytest.approx(full, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def plain(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The history of a short fine-tuning with the defaults."""
+    return rows(tmp_path_factory.mktemp("plain") / "run", "history.csv", cache, *FINETUNE)
+
+
+FINETUNE = [*SMALL, "stages=[finetune]", "stage.finetune.epochs=2", "trainer.precision=32-true"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "tolerance"),
+    [
+        ("trainer.num_workers=2", 0.0),
+        ("trainer.eval_batch_size=3", 1e-4),
+        pytest.param("trainer.channels_last=false", 1e-2, marks=pytest.mark.slow),
+    ],
+)
+def test_an_option_for_speed_leaves_the_losses_alone(
+    setting: str,
+    tolerance: float,
+    plain: list[dict[str, str]],
+    cache: Path,
+    tmp_path: Path,
+):
+    found = rows(tmp_path / "run", "history.csv", cache, *FINETUNE, setting)
+    for name in ("train_loss", "val_nll"):
+        expected = [float(row[name]) for row in plain]
+        assert [float(row[name]) for row in found] == pytest.approx(expected, rel=tolerance, abs=0)

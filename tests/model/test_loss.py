@@ -116,6 +116,18 @@ def test_label_smoothing_is_torchs_in_the_nll_alone(batch):
     assert terms.bce.item() == DualLoss()(logits, labels).bce.item()
 
 
+def test_in_evaluation_every_image_counts_once(batch):
+    logits, labels = batch
+    settings = {"class_weights": [1, 2, 3, 4], "cancer_weight": 2.0, "label_smoothing": 0.1}
+    weighted = DualLoss(**settings).eval()
+    whole = weighted(logits, labels)
+    assert whole == DualLoss()(logits, labels)
+    parts = [weighted(x, y) for x, y in zip(logits.split(10), labels.split(10), strict=True)]
+    for name, value in whole._asdict().items():
+        mean = sum(getattr(part, name) for part in parts) / len(parts)
+        assert mean.item() == pytest.approx(value.item(), rel=1e-6)
+
+
 def test_a_checkpoint_holds_no_setting_of_the_loss():
     assert DualLoss(class_weights=[1, 2, 3, 4]).state_dict() == {}
 
