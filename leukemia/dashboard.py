@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from leukemia.errors import UserError
+from leukemia.report.rule import Rule
 from leukemia.tracking import CURVES, EPOCH
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ _FIGURES = ("cancer_recall", "cancer_specificity", "accuracy", "nll", "ece")
 _CURVES = ("val_loss", "val_accuracy", "val_cancer_recall", "train_loss")
 
 
-def describe(
-    study: str, swept: Sequence[str], *, metric: str = "macro_f1", direction: str = "max"
-) -> dict[str, Any]:
+def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> dict[str, Any]:
     """The dashboard of a study, in plain values.
 
     Args:
@@ -28,7 +27,6 @@ def describe(
             ``loss.lambda_bce``, or ``model.name`` where ``model`` was swept. Over ``seed`` is
             averaged, unless nothing else was varied.
         metric: the figure of validation that chooses the winner.
-        direction: ``max`` or ``min``, which end of it is better.
 
     Returns:
         ``name``; ``group`` of the runs shown; ``settings`` and ``figures``, the columns of their
@@ -36,10 +34,8 @@ def describe(
         and ``panels``, whose ``kind`` is bar, line, scatter, parallel, importance or table.
 
     Raises:
-        UserError: another direction, or no setting.
+        UserError: an unknown figure, or no setting.
     """
-    if direction not in ("max", "min"):
-        raise UserError(f"Expected a study's direction to be max or min, but got '{direction}'.")
     if not swept:
         raise UserError(f"The study '{study}' varies no setting: a dashboard has none to compare.")
     settings = list(dict.fromkeys(swept))
@@ -50,7 +46,7 @@ def describe(
         "group": study,
         "settings": settings,
         "figures": figures,
-        "ascending": direction == "min",
+        "ascending": Rule(metric).direction == "min",
         "sections": [
             {
                 "name": "Choice",

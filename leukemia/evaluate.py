@@ -39,7 +39,10 @@ def evaluate(cfg: DictConfig) -> None:
             "data.root=."
         )
     if cfg.runs is not None:
-        compare_tables(cfg)
+        from leukemia.comparison import compare_runs
+
+        output = None if cfg.output is None else Path(cfg.output)
+        compare_runs([Path(run) for run in cfg.runs], cfg.part or "test", output)
     elif suite:
         score_suite(cfg)
     else:
@@ -83,7 +86,7 @@ def score(cfg: DictConfig) -> None:
         if part == "train":
             notes.append("The network was trained on these images: they say nothing of new ones.")
     else:
-        part, name = "test", Path(cfg.data.root).absolute().name
+        part, name = "test", _name(cfg.data.root)
         data, manifest = other_folder(finished, Path(cfg.data.root))
         groups = identical_groups(manifest.sha256)
     scores = probabilities(finished, data, part)
@@ -92,7 +95,9 @@ def score(cfg: DictConfig) -> None:
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
     if own:
         figures[name] = mark(own.split, figures[name])
-    if (strange := strangeness(finished, data, part)) is not None:
+    # Each validation image is itself among what the score measures the distance to.
+    strange = None if own and part == "val" else strangeness(finished, data, part)
+    if strange is not None:
         figures[name]["out_of_distribution"] = strange.mean()
         notes.append(told(strange))
     output = _output(cfg, finished, name)
@@ -197,7 +202,7 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
 
     found = find_images(cfg.data.root)
     scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
-    output = _output(cfg, finished, Path(cfg.data.root).absolute().name) / "predictions.csv"
+    output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
     write_text(output, scores.to_csv())
     print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
     if bad:
@@ -213,37 +218,14 @@ def _unlabelled(finished: "FinishedRun", root: str) -> bool:
     )
 
 
+def _name(folder: str) -> str:
+    """What the figures of other images are filed under: never the name of a part of the run."""
+    name = Path(folder).resolve().name
+    return name if name and name not in PARTS else f"folder_{name}"
+
+
 def _output(cfg: DictConfig, finished: "FinishedRun", name: str) -> Path:
     return Path(cfg.output or finished.run.path / "evaluation" / name)
-
-
-def compare_tables(cfg: DictConfig) -> None:
-    """Compare the predictions of several runs on the same files."""
-    from leukemia.build.preprocess import build_classes
-    from leukemia.report.compare import compare, comparison_rows
-    from leukemia.report.predictions import read_predictions
-    from leukemia.report.table import print_rows
-    from leukemia.run import open_run, write_json
-
-    part = cfg.part or "test"
-    tables = {}
-    for path in map(Path, cfg.runs):
-        run, settings = open_run(path)
-        places = [run.predictions(part), run.path / "evaluation" / part / "predictions.csv"]
-        table = next((place for place in places if place.is_file()), None)
-        if table is None:
-            raise UserError(
-                f"'{path}' holds no predictions of the part '{part}': make them with "
-                f"`python -m leukemia.evaluate run={path} part={part}`."
-            )
-        tables[str(path)] = read_predictions(table, build_classes(settings))
-    compared = compare(tables)
-    header, rows = comparison_rows(compared)
-    print(f"{part} (n = {compared['n']}): difference from {compared['reference']}, 95% interval")
-    names, *figures = zip(header, *rows, strict=True)  # a column a run: their names are long
-    print_rows(names, figures)
-    if cfg.output is not None:
-        write_json(Path(cfg.output), compared)
 
 
 if __name__ == "__main__":

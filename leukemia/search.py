@@ -48,7 +48,8 @@ class Search:
         space: what is searched, by setting.
 
     Raises:
-        UserError: settings that cannot be, another space than before, or Optuna is missing.
+        UserError: settings that cannot be, another space or metric than before, or Optuna is
+            missing.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Search:
             raise UserError("study=search needs an extra: pip install 'leukemia[search]'.")
         import optuna
 
-        self.rule = Rule(settings.metric, settings.direction, tuple(settings.tie_break))
+        self.rule = Rule(settings.metric, tuple(settings.tie_break))
         _check(settings, space)
         self.space = {key: of.distribution() for key, of in space.items()}
         self.trials, self.seed = int(settings.trials), int(settings.seed)
@@ -76,6 +77,13 @@ class Search:
     def _check_begun(self, folder: Path) -> None:
         import optuna
 
+        begun = self.study.user_attrs.get("metric", self.rule.metric)
+        if begun != self.rule.metric:
+            raise UserError(
+                f"'{folder}' holds a search by {begun}, but got study.metric={self.rule.metric}: "
+                f"choose another study.name=, or search by {begun} again."
+            )
+        self.study.set_user_attr("metric", self.rule.metric)
         for trial in self.study.get_trials(deepcopy=False):
             found = trial.distributions
             other = {key for key, kind in found.items() if self.space.get(key) != kind}

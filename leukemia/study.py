@@ -47,7 +47,6 @@ def _make_dashboard(found: "Study", where: str) -> None:
         OmegaConf.select(cfg, "logger.group") or found.name,
         [_single(cfg, key) for key in found.varied],
         metric=found.rule.metric,
-        direction=found.rule.direction,
     )
     path = found.path / "dashboard.json"
     write_json(path, spec)

@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 from leukemia.build.finished import FinishedRun
+from leukemia.check import check_choice, check_count
 from leukemia.data.colour import colour_histogram, mean_colour
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import read_image
@@ -60,7 +61,7 @@ def run_suite(
         UserError: an unknown perturbation, a strength that is none of 1 to 5, a limit below 1,
             or a run on augmented views, which are no photographs.
     """
-    names = list(STAIN) if perturbations is None else list(perturbations)
+    names = list(STAIN) if perturbations is None else perturbations
     _check(names, strengths, limit, data)
     rows = data.parts[part]
     if limit is not None and limit < len(rows):
@@ -101,17 +102,15 @@ def _check(
             "A suite changes photographs, and split=leaky has augmented views: "
             "name a run of another split."
         )
-    if unknown := [name for name in names if name not in STAIN]:
-        raise UserError(
-            f"Expected suite.perturbations to be among {', '.join(STAIN)}, but got '{unknown[0]}'."
-        )
-    if not names or not strengths or any(strength not in range(1, 6) for strength in strengths):
-        raise UserError(
-            f"Expected suite.perturbations and suite.strengths (of 1 to 5) to hold one or more, "
-            f"but got {list(names)} and {list(strengths)}."
-        )
-    if limit is not None and limit < 1:
-        raise UserError(f"Expected suite.limit to be 1 or more, but got {limit}.")
+    for key, values in (("perturbations", names), ("strengths", strengths)):
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise UserError(f"Expected suite.{key} to be a list of one or more, but got {values}.")
+    for name in names:
+        check_choice("each of suite.perturbations", name, STAIN)
+    if any(strength not in range(1, 6) for strength in strengths):
+        raise UserError(f"Expected suite.strengths to be of 1 to 5, but got {list(strengths)}.")
+    if limit is not None:
+        check_count("suite.limit", limit)
 
 
 def _changed(

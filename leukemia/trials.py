@@ -100,7 +100,7 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
 
 def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
     """Write what a study tries and by which rule, see `read_study`."""
-    rule = Rule(study.metric, study.direction, tuple(study.tie_break))
+    rule = Rule(study.metric, tuple(study.tie_break))
     record = {
         "name": study.name,
         "metric": rule.metric,

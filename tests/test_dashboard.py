@@ -45,7 +45,7 @@ def begun(tmp_path: Path) -> Path:
 
 
 def test_a_description_compares_every_setting_but_the_seed_by_the_rule():
-    spec = describe("grid", ["seed", "loss.lambda_bce"], metric="nll", direction="min")
+    spec = describe("grid", ["seed", "loss.lambda_bce"], metric="nll")
     assert spec["group"] == "grid"
     assert spec["settings"] == ["seed", "loss.lambda_bce"]
     assert spec["figures"][:2] == ["val/nll", "val/cancer_recall"]
@@ -65,11 +65,11 @@ def test_a_description_compares_every_setting_but_the_seed_by_the_rule():
     assert describe("grid", ["seed"])["sections"][1]["name"] == "By seed"
 
 
-def test_a_description_without_settings_or_direction_is_refused():
+def test_a_description_without_settings_or_of_no_figure_is_refused():
     with pytest.raises(UserError, match="varies no setting"):
         describe("grid", [])
-    with pytest.raises(UserError, match="max or min, but got 'up'"):
-        describe("grid", ["seed"], direction="up")
+    with pytest.raises(UserError, match="got 'up'"):
+        describe("grid", ["seed"], metric="up")
 
 
 def test_the_library_makes_every_panel_and_shows_the_study_s_runs_alone():

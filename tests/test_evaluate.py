@@ -140,12 +140,13 @@ def test_runs_are_compared_in_pairs(finished: Path, cache: Path, tmp_path: Path)
     done = run_here(
         "evaluate",
         f"runs=[{finished},{again}]",
-        f"output={tmp_path / 'compared.json'}",
+        f"output={tmp_path / 'compared'}",
         cache=cache,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    compared = json.loads((tmp_path / "compared.json").read_text())
+    assert (tmp_path / "compared" / "comparison.png").stat().st_size > 10_000
+    compared = json.loads((tmp_path / "compared" / "comparison.json").read_text())
     (difference,) = compared["differences"]
     assert difference["difference"]["accuracy"] == 0
     assert difference["mcnemar"]["accuracy"]["p_value"] == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from leukemia.errors import UserError
 from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
 from leukemia.search import Search
@@ -120,7 +121,6 @@ def test_a_proposal_that_was_cut_off_between_two_settings_is_completed_as_it_wou
     settings = OmegaConf.create(
         {
             "metric": "nll",
-            "direction": "min",
             "tie_break": [],
             "trials": 3,
             "seed": 7,
@@ -134,6 +134,10 @@ def test_a_proposal_that_was_cut_off_between_two_settings_is_completed_as_it_wou
     cut.next(1)
     half = cut.study.ask()
     half.suggest_float("a", 0, 1)  # drawn by whatever sampler: it stays as it is
+    settings.metric = "accuracy"
+    with pytest.raises(UserError, match=r"a search by nll, but got study.metric=accuracy"):
+        Search(tmp_path / "cut", settings, space)
+    settings.metric = "nll"
     again = Search(tmp_path / "cut", settings, space).next(3)
     assert again[0] == expected[0]
     assert {**again[1].settings, "a": ""} == {**expected[1].settings, "a": ""}

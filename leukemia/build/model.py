@@ -14,11 +14,11 @@ from leukemia.build.data import Sources
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
+from leukemia.check import check_choice
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.model.baseline import SIZE as BASELINE_SIZE
-from leukemia.model.check import check_choice
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import Stage
 from leukemia.model.hardware import Hardware

@@ -1,6 +1,7 @@
 """The scale bar that software burnt into the lower right corner of a photograph.
 
-All but one of 2,604 images of Aria et al. have one, in styles that go with the class: it tells the label.
+All but one of 2,604 images of Aria et al. have one, in styles that go with the class: it tells
+the label.
 """
 
 import math

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torchvision import models
 
+from leukemia.check import check_choice
 from leukemia.errors import UserError
-from leukemia.model.check import check_choice
 from leukemia.model.layers import PooledLayers, up_to
 from leukemia.model.weights import default_state, file_state, load_fitting
 

@@ -5,8 +5,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from leukemia.check import check_count
 from leukemia.errors import UserError
-from leukemia.model.check import check_count
 
 INITS: Final = ("torch", "he")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from leukemia.model.check import check_choice, check_count, check_number
+from leukemia.check import check_choice, check_count, check_number
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
 

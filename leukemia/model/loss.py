@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from leukemia.check import check_number
 from leukemia.errors import UserError
-from leukemia.model.check import check_number
 
 
 class DualTerms(NamedTuple):

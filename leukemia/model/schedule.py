@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from leukemia.check import check_choice, check_count, check_number
 from leukemia.errors import UserError
-from leukemia.model.check import check_choice, check_count, check_number
 
 SCHEDULES = ("exponential", "cosine", "one_cycle", "step", "constant")
 OPTIMIZERS = ("adam", "adamw", "sgd")

@@ -62,18 +62,21 @@ def compare(
     (reference, base), *others = runs.items()
     scores = {reference: point_scores(base)}
     resampled = bootstrap_scores(base, groups, n_boot, seed)
+    member = members(len(base.files), groups)
     differences = []
     for name, unordered in others:
         run = _aligned(name, unordered, reference, base)
         scores[name] = point_scores(run)
         drawn = bootstrap_scores(run, groups, n_boot, seed)
         difference = {key: _less(scores[name][key], scores[reference][key]) for key in FIGURES}
-        interval = {key: _interval(drawn[key] - resampled[key], base, groups) for key in FIGURES}
+        interval = {
+            key: _interval(drawn[key] - resampled[key], key, base, member) for key in FIGURES
+        }
         differences.append(
             {
                 "run": name,
                 "difference": difference,
-                "interval": interval | _of_no_disagreement(run, base, groups),
+                "interval": interval | _of_no_disagreement(run, base, member),
                 "mcnemar": {
                     "accuracy": _mcnemar(_hit(run), _hit(base)),
                     "cancer": _mcnemar(_called(run) == run.cancer, _called(base) == base.cancer),
@@ -102,7 +105,7 @@ def comparison_rows(compared: Mapping[str, Any]) -> tuple[list[str], list[list[s
         [
             one["run"],
             *(_signed(one["difference"][key], one["interval"][key]) for key in FIGURES),
-            *(_counted(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
+            *(_tested(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
         ]
         for one in compared["differences"]
     ]
@@ -149,29 +152,32 @@ def _less(ours: float | None, theirs: float | None) -> float | None:
     return None if ours is None or theirs is None else ours - theirs
 
 
+def _counted(base: Predictions) -> dict[str, Flags]:
+    """The images that each of the proportions is over."""
+    every = np.ones(len(base.files), np.bool_)
+    return {"accuracy": every, "cancer_recall": base.cancer, "cancer_specificity": ~base.cancer}
+
+
 def _interval(
-    drawn: NDArray[np.float64], base: Predictions, groups: NDArray[np.int64] | None
+    drawn: NDArray[np.float64], figure: str, base: Predictions, member: NDArray[np.int64]
 ) -> list[float] | None:
-    """The percentile interval; None where it is undefined, or one group holds all images."""
-    bounds = percentile(drawn) if members(len(base.files), groups).any() else None
+    """The percentile interval; None where undefined, or one group holds all images that count."""
+    counted = _counted(base)
+    one_group = len(set(member[counted.get(figure, counted["accuracy"])])) < 2
+    bounds = None if one_group else percentile(drawn)
     return None if bounds is None else list(bounds)
 
 
 def _of_no_disagreement(
-    run: Predictions, base: Predictions, groups: NDArray[np.int64] | None
+    run: Predictions, base: Predictions, member: NDArray[np.int64]
 ) -> dict[str, list[float]]:
     """Intervals of the proportions on which the two runs decide alike throughout."""
-    member = members(len(base.files), groups)
-    decisions = {
-        "accuracy": (np.ones(len(base.files), np.bool_), _hit(run) == _hit(base)),
-        "cancer_recall": (base.cancer, _called(run) == _called(base)),
-        "cancer_specificity": (~base.cancer, _called(run) == _called(base)),
-    }
-    limits = {
-        name: wilson(0, len(set(member[trial])))[1]
-        for name, (trial, alike) in decisions.items()
-        if member.any() and trial.any() and alike[trial].all()
-    }
+    limits = {}
+    for name, trial in _counted(base).items():
+        alike = _hit(run) == _hit(base) if name == "accuracy" else _called(run) == _called(base)
+        groups = len(set(member[trial]))
+        if alike[trial].all() and (groups > 1 or trial.sum() == 1):
+            limits[name] = wilson(0, groups)[1]
     return {name: [-limit, limit] for name, limit in limits.items()}
 
 
@@ -200,5 +206,5 @@ def _signed(value: float | None, interval: list[float] | None) -> str:
     return f"{value:+.3f}{bounds}"
 
 
-def _counted(test: Mapping[str, Any]) -> str:
+def _tested(test: Mapping[str, Any]) -> str:
     return f"{test['p_value']:.2g} ({test['only_run']} : {test['only_reference']})"

@@ -112,7 +112,7 @@ def proportion(
 
     Returns:
         Lower and upper limit in [0, 1], or None without trials or where one group holds all of
-        several images.
+        several trials.
     """
     member = members(len(trial), groups)
     n_groups = int(member.max()) + 1
@@ -121,10 +121,10 @@ def proportion(
         return None
     if n_groups == len(trial):
         return wilson(int(won.sum()), len(tried))
-    if n_groups == 1:
+    trials = len(set(tried))
+    if trials == 1 < len(tried):
         return None
     if won.all() or not won.any():
-        trials = len(set(tried))
         return wilson(trials if won.all() else 0, trials)
     drawn = bootstrap_weights(n_groups, n_boot, seed)
     wins = np.bincount(tried, won, minlength=n_groups)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_number
 from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.report.intervals import bootstrap_weights, members, percentile, proportion
@@ -45,8 +46,7 @@ def choose_threshold(predictions: Predictions, sensitivity: float) -> float:
     Raises:
         UserError: `sensitivity` outside (0, 1], or no cancer among the images.
     """
-    if not 0 < sensitivity <= 1:
-        raise UserError(f"Expected the wanted sensitivity to be in (0, 1], but got {sensitivity}.")
+    check_number("the wanted sensitivity", sensitivity, "in (0, 1]", lambda x: 0 < x <= 1)
     cancer = np.sort(predictions.p_cancer[predictions.cancer])
     benign = predictions.p_cancer[~predictions.cancer]
     n = len(cancer)

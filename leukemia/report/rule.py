@@ -23,16 +23,14 @@ class Rule:
 
     Args:
         metric: a figure of validation in metrics.json; its mean over seeds decides.
-        direction: ``max`` or ``min``.
-        tie_break: figures that decide in turn between settings that are equal so far, each in
-            its own direction; at last the lower trial number.
+        tie_break: figures that decide in turn between settings that are equal so far; at last
+            the lower trial number.
 
     Raises:
-        UserError: an unknown figure or direction.
+        UserError: an unknown figure.
     """
 
     metric: str = "macro_f1"
-    direction: str = "max"
     tie_break: tuple[str, ...] = ("nll",)
 
     def __post_init__(self) -> None:
@@ -44,20 +42,20 @@ class Rule:
                     f"Expected study.metric and study.tie_break to be of {', '.join(known)}, "
                     f"but got '{name}'."
                 )
-        if self.direction not in ("max", "min"):
-            raise UserError(
-                f"Expected study.direction to be max or min, but got '{self.direction}'."
-            )
+
+    @property
+    def direction(self) -> str:
+        """``max`` or ``min``: which end of the metric is better."""
+        return _better(self.metric)
 
     def __str__(self) -> str:
         """The rule in words."""
-        best = "highest" if self.direction == "max" else "lowest"
-        ties = [
-            f"the {'lowest' if name in LOWER_IS_BETTER else 'highest'} {name}"
-            for name in self.tie_break
-        ]
+        best, *ties = (
+            f"the {'lowest' if _better(name) == 'min' else 'highest'} {name}"
+            for name in (self.metric, *self.tie_break)
+        )
         return (
-            f"the {best} {self.metric} on validation (its mean over seeds); "
+            f"{best} on validation (its mean over seeds); "
             f"between equals {', then '.join([*ties, 'the lower trial number'])}"
         )
 
@@ -68,10 +66,13 @@ class Rule:
             means: a setting's figures; one that is undefined (nan), such as the specificity
                 without benign images, wins nothing.
         """
-        signs = [-1.0 if self.direction == "max" else 1.0]
-        signs += [1.0 if name in LOWER_IS_BETTER else -1.0 for name in self.tie_break]
-        values = [means[name] for name in (self.metric, *self.tie_break)]
         return tuple(
-            math.inf if math.isnan(value) else sign * value
-            for sign, value in zip(signs, values, strict=True)
+            math.inf
+            if math.isnan(means[name])
+            else means[name] * (1.0 if _better(name) == "min" else -1.0)
+            for name in (self.metric, *self.tie_break)
         )
+
+
+def _better(name: str) -> str:
+    return "min" if name in LOWER_IS_BETTER else "max"

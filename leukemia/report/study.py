@@ -84,10 +84,15 @@ class Study:
         return [trial for trial in self.trials if trial.status in statuses]
 
     def settings(self) -> list[list[Trial]]:
-        """The finished trials, those that differ in the seed alone together, in order."""
+        """The finished trials, those that differ in the seed alone together, in order.
+
+        Of trials that are alike in everything, such as a search may propose, the first counts.
+        """
         groups: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
         for trial in self.with_status(DONE):
-            groups.setdefault(trial.setting, []).append(trial)
+            group = groups.setdefault(trial.setting, [])
+            if all(trial.settings != other.settings for other in group):
+                group.append(trial)
         return list(groups.values())
 
     def winner(self) -> list[Trial]:
@@ -182,7 +187,7 @@ def read_study(folder: Path) -> Study:
     return Study(
         folder,
         record["name"],
-        Rule(record["metric"], record["direction"], tuple(record["tie_break"])),
+        Rule(record["metric"], tuple(record["tie_break"])),
         record["chart"],
         tuple(
             read_trial(number, trial_folder(folder, number), settings)

@@ -52,7 +52,8 @@ def curves(suite: Suite) -> Figure:
                 sensitivity = [row.figures["cancer_recall"] for row in points]
                 label = f"{model}: cancer sensitivity"
                 axes.plot(places, sensitivity, "s--", color=colour, alpha=0.6, label=label)
-        axes.axvspan(-0.2, max(suite.moderate) + 0.2, color="#F2F2F2", zorder=0)
+        if suite.moderate:
+            axes.axvspan(-0.2, max(suite.moderate) + 0.2, color="#F2F2F2", zorder=0)
         axes.set(title=name, ylim=(0, 1.03), xlim=(-0.2, 5.2))
         axes.grid(axis="y")
     for axes in grid[len(names) :]:

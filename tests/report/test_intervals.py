@@ -98,6 +98,13 @@ def test_a_proportion_of_0_or_1_has_its_groups_as_trials():
     groups = np.array([0, 0, 1, 1, 2])
     assert proportion(flags("11111"), flags("11110"), groups) == wilson(2, 2)
     assert proportion(flags("00001"), flags("11110"), groups) == wilson(0, 2)
+
+
+def test_a_proportion_within_one_group_has_no_interval():
+    groups = np.array([0, 0, 1, 1, 2])
+    for success in ("10000", "11000", "00000"):
+        assert proportion(flags(success), flags("11000"), groups) is None
+    assert proportion(flags("00001"), flags("00001"), groups) == wilson(1, 1)
     assert proportion(flags("10101"), flags("11111"), np.zeros(5, dtype=np.int64)) is None
 
 

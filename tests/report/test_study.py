@@ -12,12 +12,11 @@ from leukemia.report.trials_table import write_trials
 FIGURES = {"macro_f1": 0.5, "nll": 1.0, "recall": {"A": 0.25, "B": None}, "confusion": [[1]]}
 
 
-def make(folder, trials, metric="macro_f1", direction="max", tie_break=("nll",), chart="bars"):
+def make(folder, trials, metric="macro_f1", tie_break=("nll",), chart="bars"):
     """A study from (settings, figures, or an error's text, or None for not yet run)."""
     record = {
         "name": "toy",
         "metric": metric,
-        "direction": direction,
         "tie_break": tie_break,
         "chart": chart,
         "trials": [settings for settings, _ in trials],
@@ -55,9 +54,16 @@ def test_the_winner_has_the_best_mean_over_seeds(tmp_path):
     assert mean(study.winner(), "macro_f1") == 0.625
 
 
-def test_the_lowest_wins_where_the_direction_is_min(tmp_path):
-    study = make(tmp_path, grid((1.0, 1.0, 3), (0.5, 0.5, 2)), metric="nll", direction="min")
+def test_the_lowest_wins_where_lower_is_better(tmp_path):
+    study = make(tmp_path, grid((1.0, 1.0, 3), (0.5, 0.5, 2)), metric="nll")
     assert numbers(study.winner()) == [1, 3]
+
+
+def test_what_a_search_proposes_again_counts_once(tmp_path):
+    results = [("a", 0.5), ("b", 0.75), ("a", 0.5), ("a", 0.5)]
+    study = make(tmp_path, [({"x": x}, {"macro_f1": value}) for x, value in results])
+    assert numbers(study.winner()) == [1]
+    assert [numbers(group) for group in study.ranked()] == [[1], [0]]
 
 
 def test_ties_go_to_the_next_figure_and_then_to_the_lower_number(tmp_path):
@@ -104,7 +110,6 @@ def test_the_table_has_a_row_a_trial_whatever_became_of_it(tmp_path):
     [
         ({"metric": "f1"}, "got 'f1'"),
         ({"tie_break": ("x",)}, "got 'x'"),
-        ({"direction": "up"}, "up"),
     ],
 )
 def test_a_rule_that_cannot_choose_is_refused(change, told):

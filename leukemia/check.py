@@ -24,14 +24,14 @@ def check_number(key: str, value: object, wanted: str, valid: Callable[[float], 
         raise UserError(f"Expected {key} to be {wanted}, but got {value!r}.")
 
 
-def check_count(key: str, value: object) -> None:
-    """Refuse a setting that is no whole number from 1 on.
+def check_count(key: str, value: object, least: int = 1) -> None:
+    """Refuse a setting that is no whole number from ``least`` on.
 
     Raises:
         UserError: the value is no such number.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise UserError(f"Expected {key} to be a whole number from 1 on, but got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UserError(f"Expected {key} to be a whole number from {least} on, but got {value!r}.")
 
 
 def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
