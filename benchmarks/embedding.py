@@ -19,7 +19,7 @@ def measure(scene: Scene) -> list[Row]:
     rows = np.arange(max(1, min(scene.batches * BATCH, len(scene.pixels)) // SIZE) * SIZE)
 
     def ours() -> float:
-        settings = {"device": device, "bfloat16": half is not None, "progress": False}
+        settings = {"device": device, "half": half, "progress": False}
         return len(embed(run.network, scene.pixels, rows, batch_size=SIZE, **settings))
 
     @torch.inference_mode()

@@ -43,6 +43,29 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def create_text(path: Path, text: str) -> None:
+    """Write a text file that nobody may have written before: of several at once, one succeeds.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        text: the whole content.
+
+    Raises:
+        FileExistsError: it is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    write_text(temporary, text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_array(path: Path, array: "NDArray[np.generic]") -> None:
     """Replace the file at `path` by an array in numpy's format, whole or not at all.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.atomic import write_text
+from leukemia.atomic import create_text, write_text
 from leukemia.errors import UserError
 
 PACKAGES = (
@@ -138,16 +138,15 @@ class RunDir:
             )
 
     def start(self, cfg: DictConfig) -> None:
-        """Create the folder and write the settings, where that was not done before.
+        """Create the folder and write the settings.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder holds a run by now, or cannot be written.
         """
-        if self.config.exists():
-            return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+            create_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+        except FileExistsError:
+            self.check_new()
         except OSError as error:
             raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
 

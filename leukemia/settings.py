@@ -19,23 +19,24 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         multirun: whether the run is one of several.
 
     Raises:
-        UserError: several devices in one of several runs, or `data.floors` is no audit.json.
+        UserError: several devices for a run, or `data.floors` is no audit.json.
     """
     if cfg.open_test is None:
         cfg.open_test = not multirun
-    paths = ((cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file"))
+    paths = [(cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file")]
+    if "backbone" in cfg.model and cfg.model.backbone.weights != "DEFAULT":
+        paths.append((cfg.model.backbone, "weights"))
     for node, key in paths:  # so that the run can be used from any working directory
         if node.get(key) is not None:
-            node[key] = str(Path(node[key]).expanduser().absolute())
+            node[key] = str(Path(str(node[key])).expanduser().absolute())
     if isinstance(cfg.data.get("floors"), str):
         cfg.data.floors = _floors(Path(cfg.data.floors).expanduser())
     devices = cfg.trainer.devices
     one = len(devices) == 1 if OmegaConf.is_list(devices) else str(devices) == "1"
-    if multirun and not one:
-        # Lightning would start each further process with the command line of the whole multirun.
+    if not one:
         raise UserError(
-            f"Runs of a multirun take one device each, but got trainer.devices={devices}: use "
-            f"launcher=local n=<number of GPUs> for a run on each, or one run without -m."
+            f"A run takes one device, but got trainer.devices={devices}: use -m and "
+            f"launcher=local n=<number of GPUs> for a run on each."
         )
 
 

@@ -75,7 +75,7 @@ class Training:
 
     def __init__(self, run: RunDir, cfg: DictConfig) -> None:
         """Store the settings."""
-        self.run, self.cfg = run, cfg
+        self.run, self.cfg, self.resumed = run, cfg, run.config.exists()
         self.began = time.monotonic()
         self.notes: list[str] = []
         self.quiet = "study" in cfg  # the study tells of its trials, and writes the report
@@ -101,7 +101,8 @@ class Training:
         data.prepare_data()
         data.setup("fit")
         network, said = build_network(cfg, data.embed_dim)
-        self.run.start(cfg)
+        if not self.resumed:
+            self.run.start(cfg)
         before = self.run.split.read_text() if self.run.split.exists() else None
         write_split(self.run.split, data.split, data.manifest, data.classes)
         if before not in (None, self.run.split.read_text()):
@@ -153,7 +154,8 @@ class Training:
 
         finished = self.run.checkpoints / f"{stage.name}.ckpt"
         if finished.is_file():
-            network.load_state_dict(torch.load(finished, weights_only=True)["state_dict"])
+            state = torch.load(finished, map_location="cpu", weights_only=True)
+            network.load_state_dict(state["state_dict"])
             return
         earlier = read_history(self.run.history) if self.run.history.is_file() else []
 

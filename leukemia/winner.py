@@ -55,6 +55,8 @@ def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None
         "val": {name: mean(group, name) for name in (study.rule.metric,)},
         "test": test,
     }
+    if study.leaky:
+        summary["leaky"] = True
     write_json(folder / "winner.json", summary)
     return test
 
@@ -68,7 +70,13 @@ def _score_trial(study: Study, trial: Trial, run: RunDir) -> dict[str, float | N
     data = own_data(finished)
     for name in ("config.yaml", "split.csv", "history.csv", "environment.json"):
         write_text(run.path / name, (trial.path / name).read_text(encoding="utf-8"))
-    _copy(finished.run.predictions("val"), run.predictions("val"))
+    left = finished.run
+    for file in (
+        *(left.checkpoints / "best.ckpt", left.calibration, left.single_view_calibration),
+        *(left.known, left.thumbnails, left.predictions("val")),
+    ):
+        if file.is_file():
+            _copy(file, run.path / file.relative_to(left.path))
     table, scored = record(run, data, "test", probabilities(finished, data, "test"))
     metrics = {"val": trial.figures, "test": scored}
     predictions = {"val": read_predictions(run.predictions("val"), data.classes), "test": table}

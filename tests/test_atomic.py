@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from leukemia.atomic import write_bytes, write_text
+from leukemia.atomic import create_text, write_bytes, write_text
 
 
 def test_text_is_written_as_it_stands_and_its_folder_made(tmp_path):
@@ -18,6 +18,15 @@ def test_the_last_content_replaces_the_first(tmp_path):
     write_bytes(path, b"second")
     assert path.read_bytes() == b"second"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_is_there_is_not_created_again(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    create_text(path, "first")
+    with pytest.raises(FileExistsError):
+        create_text(path, "second")
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

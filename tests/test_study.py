@@ -20,6 +20,7 @@ from torchvision.models import resnet18
 
 from leukemia import search
 from leukemia.build.data import build_data
+from leukemia.build.finished import open_finished
 from leukemia.build.model import build_stage_data, build_stages
 from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
@@ -115,6 +116,8 @@ def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, h
     accuracy = np.mean([figures["test"]["accuracy"] for figures in found.values()])
     assert winner["test"]["accuracy"] == pytest.approx(accuracy)
     assert (whole / "winner" / str(best[0]) / "report.html").is_file()
+    again = open_finished(whole / "winner" / str(best[0]))
+    assert again.calibration() == open_finished(whole / str(best[0])).calibration()
 
     # The same figures as those of a run that is no trial.
     row = table(whole)[best[1]]

@@ -33,7 +33,7 @@ def embed_images(
         rows,
         batch_size=cfg.trainer.eval_batch_size,
         device=hardware.accelerator,
-        bfloat16=hardware.precision == "bf16-mixed",
+        half=hardware.half,
         progress=False,
     )
 

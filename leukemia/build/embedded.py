@@ -34,6 +34,7 @@ def embedded(
     hardware: Hardware,
     *,
     folder: Path,
+    backbone: str,
     batch_size: int,
     views: MoreViews | None,
 ) -> ArrayDataModule:
@@ -44,12 +45,13 @@ def embedded(
         network: its normalisation and backbone are used, in eval mode.
         hardware: where and in which precision.
         folder: the cache of embeddings.
+        backbone: a text that changes with what the backbone computes besides its weights.
         batch_size: images a forward pass.
         views: of each training image, after the split; ``None`` for the image alone.
     """
     images, labels = data.pixels()
     content = hashlib.sha256(
-        "\n".join([data.preprocess.key, *data.manifest.sha256]).encode()
+        "\n".join([data.preprocess.key, backbone, *data.manifest.sha256]).encode()
     ).hexdigest()
     train, val = data.parts["train"], data.parts["val"]
     cached = partial(
@@ -59,7 +61,7 @@ def embedded(
         folder=folder,
         batch_size=batch_size,
         device=hardware.accelerator,
-        bfloat16=hardware.precision == "bf16-mixed",
+        half=hardware.half,
         progress=hardware.progress,
     )
     # Both parts at once: `embed` passes whole batches of neighbouring rows.

@@ -145,13 +145,11 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
         )
     views = cfg.trainer.tta
     cfg.trainer = OmegaConf.merge(cfg.trainer, trainer)
-    if "backbone" in cfg.model:
-        cfg.model.backbone.weights = None  # its own come below
     hardware = build_hardware(cfg)
     weights = run.checkpoints / "best.ckpt"
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
-        network, _ = build_network(cfg, _embed_dim(cfg, state))
+        network, _ = build_network(cfg, _embed_dim(cfg, state), load=False)
         network.load_state_dict(state)
     except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(

@@ -1,6 +1,5 @@
 """From the settings ``stages``, ``stage``, ``loss`` and ``augment.views`` to objects."""
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -14,7 +13,7 @@ from leukemia.build.data import Sources
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
-from leukemia.check import check_choice
+from leukemia.check import check_choice, check_count
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
@@ -41,8 +40,12 @@ def check_settings(cfg: DictConfig) -> None:
             f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
         )
     stages = build_stages(cfg)
+    check_count("seed", cfg.seed, 0)
     for stage in stages:
-        ScheduleSpec(**cfg.stage[stage.name].schedule)
+        values = cfg.stage[stage.name]
+        ScheduleSpec(**values.schedule)
+        make_optimizer(nn.Linear(1, 1).named_parameters(), **values.optimizer)
+        check_count(f"stage.{stage.name}.batch_size", values.batch_size, 2)
     weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
     if is_discriminant(cfg) and len(stages) == 1 and weights != (1, 1):
         raise UserError(
@@ -65,9 +68,9 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         )
     if cfg.model.name == "baseline" and "head" in names and cfg.data.name != "embeddings":
         raise UserError("model=baseline has no frozen backbone: use stages=[finetune].")
-    cap = math.inf if cfg.trainer.max_epochs is None else cfg.trainer.max_epochs
-    if not cap >= 1:
-        raise UserError(f"Expected trainer.max_epochs to be 1 or more, but got '{cap}'.")
+    cap = cfg.trainer.max_epochs
+    if cap is not None:
+        check_count("trainer.max_epochs", cap)
     if is_discriminant(cfg) and "head" not in names:
         raise UserError(
             f"head=discriminant is fitted to embeddings in the stage head: set stages=[head] or "
@@ -76,7 +79,8 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     stages = []
     for name in names:
         values = cfg.stage[name]
-        epochs = min(values.epochs, cap)
+        check_count(f"stage.{name}.epochs", values.epochs)
+        epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
     return stages
 
@@ -106,7 +110,7 @@ def build_loss(cfg: DictConfig) -> DualLoss:
         cfg.loss.lambda_bce,
         benign_index=build_classes(cfg).benign_index,
         cancer_weight=cfg.loss.cancer_weight,
-        class_weights=None if weights is None else list(weights),
+        class_weights=list(weights) if OmegaConf.is_list(weights) else weights,
         label_smoothing=cfg.loss.label_smoothing,
         n_classes=len(cfg.data.classes.names),
     )
@@ -171,20 +175,18 @@ def build_stage_data(
     """Return what a stage trains on: the data, or for ``head`` its cached embeddings.
 
     Raises:
-        UserError: a batch of one, or a number of views other than 1 and 5.
+        UserError: numbers of views that cannot be.
     """
     batch_size = cfg.stage[stage.name].batch_size
-    if batch_size < 2:
-        raise UserError(
-            f"Expected stage.{stage.name}.batch_size to be 2 or more, but got {batch_size}."
-        )
     views = build_views(cfg, data)
     if stage.name == "head" and isinstance(data, SmearDataModule):
+        backbone = cfg.model.backbone
         table = embedded(
             data,
             network,
             hardware,
             folder=cache_dir(cfg),
+            backbone=f"{backbone.name} {backbone.get('layers')} {backbone.weights is None}",
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )

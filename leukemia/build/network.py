@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from leukemia.check import check_count
 from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.baseline import BaselineCNN
@@ -23,26 +24,34 @@ def build_hardware(cfg: DictConfig) -> Hardware:
     Without ``trainer.threads`` they are the share that a launcher gives, or torch's own number:
     never what an earlier run of this process left.
     """
+    trainer = cfg.trainer
+    check_count("trainer.eval_batch_size", trainer.eval_batch_size)
+    check_count("trainer.num_workers", trainer.num_workers, 0)
+    if trainer.threads is not None:
+        check_count("trainer.threads", trainer.threads)
     share = os.environ.get("OMP_NUM_THREADS", "")
-    torch.set_num_threads(cfg.trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
-    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    torch.set_num_threads(trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
+    accelerator = resolve_accelerator(trainer.accelerator)
     return Hardware(
         accelerator=accelerator,
-        devices=cfg.trainer.devices,
-        precision=resolve_precision(cfg.trainer.precision, accelerator),
-        deterministic=cfg.trainer.deterministic,
-        progress=cfg.trainer.progress,
-        save_every=cfg.trainer.save_every,
-        keep_last=cfg.trainer.keep_last,
+        devices=trainer.devices,
+        precision=resolve_precision(trainer.precision, accelerator),
+        deterministic=trainer.deterministic,
+        progress=trainer.progress,
+        save_every=trainer.save_every,
+        keep_last=trainer.keep_last,
     )
 
 
-def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Network, str]:
+def build_network(
+    cfg: DictConfig, embed_dim: int | None = None, *, load: bool = True
+) -> tuple[Network, str]:
     """Return the network and one line about its weights. Seeds torch first.
 
     Args:
         cfg: the settings.
         embed_dim: size of an embedding for ``data=embeddings``; ``None`` for images.
+        load: fetch the backbone's weights; a finished run brings its own.
 
     Raises:
         UserError: for weights that cannot be had or do not fit.
@@ -67,6 +76,7 @@ def build_network(cfg: DictConfig, embed_dim: int | None = None) -> tuple[Networ
         None if weights is None else str(weights),
         size=cfg.crop.size,
         layers=cfg.model.backbone.get("layers"),
+        load=load,
     )
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
 

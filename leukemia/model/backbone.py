@@ -87,7 +87,12 @@ class Backbone(nn.Module):
 
 
 def make_backbone(
-    name: str, weights: str | None, *, size: int = 224, layers: Sequence[str] | None = None
+    name: str,
+    weights: str | None,
+    *,
+    size: int = 224,
+    layers: Sequence[str] | None = None,
+    load: bool = True,
 ) -> tuple[Backbone, str]:
     """Return a classification network of torchvision without its classifier.
 
@@ -99,6 +104,7 @@ def make_backbone(
         size: side of the images in pixels.
         layers: embed by the maps of these layers (`PooledLayers`) instead of the last; what comes
             after them is left out.
+        load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
         The backbone, and one line on the weights that were loaded.
@@ -120,7 +126,7 @@ def make_backbone(
     _remove_classifier(body)
     if layers is not None:
         body = up_to(body, name, layers)
-    said = "random weights" if weights is None else _load(body, name, weights)
+    said = "random weights" if weights is None or not load else _load(body, name, weights)
     if layers is not None:
         body = PooledLayers(body)
     try:

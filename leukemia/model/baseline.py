@@ -5,7 +5,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from leukemia.check import check_count
+from leukemia.check import check_choice, check_count
 from leukemia.errors import UserError
 
 INITS: Final = ("torch", "he")
@@ -35,10 +35,7 @@ class BaselineCNN(nn.Module):
         """Build the layers."""
         super().__init__()
         check_count("model.hidden", hidden)
-        if init not in INITS:
-            raise UserError(
-                f"Expected model.init to be one of {', '.join(INITS)}, but got '{init}'."
-            )
+        check_choice("model.init", init, INITS)
         self.features = nn.Sequential(
             nn.Conv2d(3, 5, kernel_size=5),
             nn.ReLU(),

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
-from leukemia.model.fit import History, make_trainer
+from leukemia.model.fit import History, interruptible, make_trainer
 from leukemia.model.hardware import Hardware
 from leukemia.model.head import LinearHead
 
@@ -153,7 +153,9 @@ def fit_discriminant_stage(
     module.eval()
     with torch.no_grad():
         terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))
-    (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
+    with interruptible():
+        (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
+    module.train()  # as a stage by gradients leaves it
     train = {f"train_{name}": float(value) for name, value in terms._asdict().items()}
     history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})
     history.write(history.rows)

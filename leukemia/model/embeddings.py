@@ -27,7 +27,6 @@ def state_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-@torch.inference_mode()
 def embed(
     network: Network,
     images: npt.NDArray[np.uint8],
@@ -36,7 +35,7 @@ def embed(
     views: Views | None = None,
     batch_size: int = 64,
     device: str = "cpu",
-    bfloat16: bool = False,
+    half: torch.dtype | None = None,
     progress: bool = True,
 ) -> npt.NDArray[np.float32]:
     """Return the embeddings of chosen images under a network's frozen backbone.
@@ -52,13 +51,14 @@ def embed(
         views: image and row to its views (V, H, W, 3); ``None`` for the image itself.
         batch_size: images a forward pass.
         device: torch's name of the device.
-        bfloat16: compute in bfloat16 where torch's autocast does.
+        half: the half precision to compute in where torch's autocast does; ``None`` for none.
         progress: show a bar.
 
     Returns:
         (n, V, d) float32.
     """
     training = network.training
+    # Not in inference mode: parameters that are moved in it could not be trained any more.
     network.to(device).eval()
     table: list[torch.Tensor] = []
     starts = np.unique(rows // batch_size) * batch_size
@@ -70,9 +70,13 @@ def embed(
         stack = np.zeros((min(batch_size, len(images) - start), *seen[0].shape), np.uint8)
         stack[wanted - start] = seen
         flat = torch.from_numpy(stack.reshape(-1, *stack.shape[2:])).permute(0, 3, 1, 2)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
-            out = network.embed(flat.to(device))
-        table.append(out.float().cpu().reshape(*stack.shape[:2], -1)[wanted - start])
+        kind = torch.device(device).type
+        with (
+            torch.inference_mode(),
+            torch.autocast(kind, half or torch.bfloat16, enabled=half is not None),
+        ):
+            out = network.embed(flat.to(device)).float().cpu()
+        table.append(out.reshape(*stack.shape[:2], -1)[wanted - start])
     network.train(training)
     order = np.unique(rows, return_inverse=True)[1]
     return torch.cat(table).numpy()[order]
@@ -118,11 +122,12 @@ def cached_embeddings(
         images: see `embed`.
         rows: see `embed`.
         folder: the cache.
-        content: a text that changes with the pixels and the views.
+        content: a text that changes with the pixels, the views, and what the backbone computes
+            besides its weights.
         **settings: the other settings of `embed`.
     """
     parts = [content, state_hash(network.backbone), state_hash(network.normalize)]
-    parts += [str(settings.get(name)) for name in ("bfloat16", "batch_size")]
+    parts += [str(settings.get(name)) for name in ("half", "batch_size")]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     path = folder / f"embeddings-{key}.npz"
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning.pytorch.callbacks import (
 )
 from torch.utils.data import DataLoader
 
-from leukemia.errors import UserError
+from leukemia.check import check_choice, check_count, check_number
 from leukemia.model.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
@@ -41,17 +42,28 @@ def make_trainer(hardware: Hardware, **settings: Any) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in NOISE:
         warnings.filterwarnings("ignore", message=text)
+    on_cpu = hardware.accelerator == "cpu"
     return L.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         precision=hardware.precision,  # type: ignore[arg-type]
-        deterministic=hardware.deterministic,
+        # A GPU lacks a few such kernels (the pooling of VGG and AlexNet): torch then warns.
+        deterministic="warn" if hardware.deterministic and not on_cpu else hardware.deterministic,
         enable_progress_bar=hardware.progress,
         enable_model_summary=False,
         use_distributed_sampler=False,
         logger=False,
         **settings,
     )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C through, which Lightning answers by leaving the process."""
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
 
 
 @dataclass(frozen=True)
@@ -78,18 +90,12 @@ class Stage:
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
         key = f"stage.{self.name}"
-        if not isinstance(self.epochs, int) or self.epochs < 1:
-            raise UserError(f"Expected {key}.epochs to be 1 or more, but got '{self.epochs}'.")
-        if self.monitor not in MONITORS:
-            raise UserError(
-                f"Expected {key}.monitor to be one of {list(MONITORS)}, but got '{self.monitor}'."
-            )
-        if self.patience is not None and self.patience < 1:
-            raise UserError(f"Expected {key}.patience to be 1 or more, but got '{self.patience}'.")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise UserError(
-                f"Expected {key}.ema_decay to be between 0 and 1, but got '{self.ema_decay}'."
-            )
+        check_count(f"{key}.epochs", self.epochs)
+        check_choice(f"{key}.monitor", self.monitor, MONITORS)
+        if self.patience is not None:
+            check_count(f"{key}.patience", self.patience)
+        if self.ema_decay is not None:
+            check_number(f"{key}.ema_decay", self.ema_decay, "in (0, 1)", lambda x: 0 < x < 1)
 
 
 class History(Callback):
@@ -174,10 +180,8 @@ def fit_stage(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
-        try:
+        with interruptible():
             trainer.fit(module, data, ckpt_path=last if resumed else None)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from None
         files.flush()
     state = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
@@ -197,5 +201,6 @@ def predict(
     module: Classifier, loader: DataLoader[Batch], hardware: Hardware
 ) -> npt.NDArray[np.float64]:
     """Return the probabilities (N, C) of a loader's rows, in their order."""
-    batches = make_trainer(hardware).predict(module, loader)
+    with interruptible():
+        batches = make_trainer(hardware).predict(module, loader)
     return torch.cat([torch.as_tensor(batch) for batch in batches or []]).numpy()

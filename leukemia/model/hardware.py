@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from leukemia.check import check_choice
 from leukemia.errors import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -28,46 +29,36 @@ class Hardware:
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``mps`` for the trainer's setting.
+    """Return ``cpu`` or ``cuda`` for the trainer's setting.
+
+    Apple's GPUs lack the float64 in which probabilities are computed.
 
     Raises:
         UserError: the accelerator is asked for and absent, or unknown.
     """
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if accelerator == "auto":
-        return next(name for name, here in present.items() if here)
-    name = "cuda" if accelerator == "gpu" else accelerator
-    if name not in present:
-        raise UserError(
-            f"Expected trainer.accelerator to be auto, cpu, gpu, cuda or mps, "
-            f"but got '{accelerator}'."
-        )
-    if not present[name]:
+    check_choice("trainer.accelerator", accelerator, ("auto", "cpu", "gpu", "cuda"))
+    present = torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not present:
         raise UserError(
             f"trainer.accelerator={accelerator} is not on this machine: "
             f"use trainer.accelerator=cpu."
         )
-    return name
+    return "cuda" if present and accelerator != "cpu" else "cpu"
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return Lightning's precision; ``auto`` takes bfloat16 where the hardware has it.
 
     Raises:
-        UserError: an unknown precision.
+        UserError: an unknown precision, or one that the hardware does not have.
     """
-    if str(precision) not in PRECISIONS:
-        raise UserError(
-            f"Expected trainer.precision to be one of {list(PRECISIONS)}, but got '{precision}'."
-        )
+    check_choice("trainer.precision", str(precision), PRECISIONS)
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise UserError("trainer.precision=16-mixed needs a GPU: use bf16-mixed on a CPU.")
     if precision != "auto":
         return str(precision)
     if accelerator == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = accelerator == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        fast = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return "bf16-mixed" if fast else "32-true"

@@ -90,7 +90,7 @@ def _model(found: Findings) -> Iterator[str]:
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
             ("Network", " + ".join(filter(None, (backbone, at("model.head.name"))))),
-            ("Initial weights", at("model.backbone.weights") or "random"),
+            ("Initial weights", Path(at("model.backbone.weights") or "random").name),
         ]
     closed = at("model.head.fit") == "discriminant"
     for name in stages:
@@ -137,8 +137,8 @@ def _data(found: Findings) -> Iterator[str]:
     yield ""
     yield "- Label: the class folder of a file."
     yield f"- Parts: split `{facts.split}`, listed in `split.csv`."
-    yield f"- **No two parts share {facts.disjoint}.** That is not shown for patients, of whom"
-    yield "  nothing is known here."
+    yield f"- **No two parts share {facts.disjoint}.** That is shown for patients only where the"
+    yield "  groups are patients: nothing else is known of them here."
     yield f"- Unreadable files left out: {facts.skipped}."
     yield f"- Fingerprint (SHA-256 over files, labels and contents): `{facts.fingerprint}`."
 
@@ -187,7 +187,7 @@ def _thresholds(found: Findings) -> Iterator[str]:
         f"{fitted.sensitivity:g}, on calibrated probabilities: an image is called cancer from "
         f"P(cancer) = {fitted.threshold:.4g} on. The summary above takes the most probable class "
         f"instead. An image is uncertain below a top probability of {fitted.confidence:.4g}, "
-        f"which {fitted.review:.0%} of {fitted.part} have."
+        f"which at most {fitted.review:.0%} of {fitted.part} have."
     )
     if found.judged:
         yield ""

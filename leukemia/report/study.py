@@ -79,6 +79,11 @@ class Study:
         """The settings that were varied, in order."""
         return list(self.trials[0].settings) if self.trials else []
 
+    @property
+    def leaky(self) -> bool:
+        """Whether the trials' split leaks on purpose."""
+        return any(trial.figures.get("leaky") for trial in self.trials)
+
     def with_status(self, *statuses: str) -> list[Trial]:
         """The trials in one of these states."""
         return [trial for trial in self.trials if trial.status in statuses]

@@ -43,6 +43,7 @@ def write_study(study: Study) -> None:
     for name, figure in figures.items():
         save(figure, study.path / "figures" / f"{name}.png")
     captions = {name: _CAPTIONS[name].format(repeats=study.repeats) for name in figures}
+    heading = f"{'LEAKY SPLIT: ' if study.leaky else ''}Study {study.name}"
     sections = [
         *_opening(study),
         *(pooled_sections(study) if study.pooled else _winner(study.path)),
@@ -53,7 +54,7 @@ def write_study(study: Study) -> None:
         ),
         *_trials(study),
     ]
-    write_text(study.path / "report.html", page(f"Study {study.name}", sections))
+    write_text(study.path / "report.html", page(heading, sections))
 
 
 def _opening(study: Study) -> Iterator[str]:

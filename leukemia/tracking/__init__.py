@@ -5,6 +5,7 @@ Nothing of theirs is imported here: their import takes seconds.
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -128,7 +129,10 @@ def make_trackers(cfg: DictConfig, run: RunDir) -> Trackers:
         trackers.append(PruningTracker(cfg, run))  # last, for it may end the trial
     started = Trackers(trackers)
     if run.history.is_file():
-        started.log(read_history(run.history))
+        with ExitStack() as on_error:  # the pruner may end the trial here
+            on_error.push(started.__exit__)
+            started.log(read_history(run.history))
+            on_error.pop_all()
     return started
 
 

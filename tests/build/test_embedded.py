@@ -40,6 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def test_layers_with_the_same_weights_and_width_are_not_confused_in_the_cache(folder):
+    outer, _ = embeddings(folder, "model.backbone.layers=[layer1]")
+    inner, _ = embeddings(folder, "model.backbone.layers=[layer1.1.bn2]")
+    assert inner["train"].shape == outer["train"].shape
+    assert np.abs(inner["train"] - outer["train"]).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("changes", "views"),
     [

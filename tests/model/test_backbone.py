@@ -119,6 +119,12 @@ def test_an_unknown_name_is_refused_with_close_ones():
         make_backbone("fcn_resnet50", None)  # torchvision's, but segmentation
 
 
+def test_a_network_that_brings_its_own_weights_computes_as_with_those_it_had():
+    fresh, said = make_backbone("googlenet", "nowhere.pth", size=64, load=False)
+    assert fresh.body.transform_input
+    assert "random" in said
+
+
 @pytest.mark.parametrize(("name", "size"), [("inception_v3", 64), ("vit_b_32", 128)])
 def test_a_size_that_the_network_cannot_take_is_refused(name, size):
     with (

@@ -37,6 +37,19 @@ def test_embeddings_equal_those_computed_online_whatever_mode_the_network_was_in
     np.testing.assert_allclose(table[:, 0], online, rtol=1e-4, atol=1e-5)
 
 
+def test_parameters_are_not_moved_in_inference_mode(network, monkeypatch):
+    modes = []
+    move = Network.to
+
+    def watched(self, *args, **kwargs):
+        modes.append(torch.is_inference_mode_enabled())
+        return move(self, *args, **kwargs)
+
+    monkeypatch.setattr(Network, "to", watched)
+    embed(network, IMAGES, ROWS, progress=False)
+    assert modes == [False]  # they could not be trained any more
+
+
 def test_views_are_embedded_one_by_one(network):
     table = embed(
         network,

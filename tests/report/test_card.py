@@ -59,7 +59,9 @@ def test_settings_and_data_are_those_of_the_run(tmp_path):
     assert "turned and mirrored" in row(model, "Output")[0]
     assert row(model, "Seed") == ["7"]
     assert row(data, "train") == ["300", "300", "300", "300", "1200"]
-    assert "No two parts share files and identical copies.** That is not shown for patients" in data
+    assert (
+        "No two parts share files and identical copies.** That is shown for patients only" in data
+    )
     assert "`" + "f" * 64 + "`" in data
 
 

@@ -47,7 +47,7 @@ def test_demographics_are_never_filled():
     for answer in (tripod["14"], tripod["20b"], claim["36"]):
         assert (answer.status, answer.told) == ("unmet", "demographics: unavailable")
     assert claim["33"].status == "unmet"
-    assert claim["20"].told.endswith("not shown for patients")
+    assert claim["20"].told.endswith("for patients only where data.groups lists them")
 
 
 def test_an_item_is_filled_only_by_what_the_run_holds():

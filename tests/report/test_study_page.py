@@ -86,6 +86,14 @@ def test_curves_average_the_seeds_that_reached_an_epoch(tmp_path):
     assert len(figure.axes) == 4
 
 
+def test_a_study_on_a_leaking_split_says_so(tmp_path):
+    leaky = [({"seed": "0"}, {**result(0.5), "leaky": True}), ({"seed": "1"}, None)]
+    study = make(tmp_path, leaky)
+    assert study.leaky
+    write_study(study)
+    assert "LEAKY SPLIT: Study toy" in Page((tmp_path / "report.html").read_text()).text
+
+
 @pytest.mark.parametrize(
     ("chart", "names"),
     [("bars", ["bars"]), ("heatmap", ["bars", "heatmap"]), ("curves", ["bars", "curves"])],

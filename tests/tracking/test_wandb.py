@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from leukemia.classes import Classes
-from leukemia.errors import UserError
-from leukemia.report.history import read_history
+from leukemia.errors import Pruned, UserError
+from leukemia.report.history import read_history, write_history
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions, read_predictions
 from leukemia.run import RunDir
@@ -222,6 +222,17 @@ def test_a_run_that_fails_is_closed_as_failed(here: Path):
     part = read_only_part(here / "run")
     assert part.exit_code == 1
     assert len(part.rows) == 2
+    assert tracking.wandb.run is None
+
+
+def test_what_ends_a_run_while_it_is_told_its_history_closes_it(here: Path, monkeypatch):
+    def prune(self: tracking.WandbTracker, history: object) -> None:
+        raise Pruned("others were better")
+
+    write_history(RunDir(here / "run").history, rows(2))
+    monkeypatch.setattr(tracking.WandbTracker, "log", prune)
+    with pytest.raises(Pruned):
+        make_trackers(settings(), RunDir(here / "run"))
     assert tracking.wandb.run is None
 
 
