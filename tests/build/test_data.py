@@ -52,9 +52,9 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("protocol", KEEP_GROUPS, ids=" ".join)
 @settings(deadline=None, max_examples=30)
-@given(related=related_images(), seed=st.integers(0, 3), balanced=st.booleans())
-def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, related, seed, balanced):
-    manifest, names = related
+@given(data=st.data(), seed=st.integers(0, 3), balanced=st.booleans())
+def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, data, seed, balanced):
+    manifest, names = data.draw(related_images(mixed=protocol != ["split=stratified"]))
     table = write(folder / "groups.csv", "group", manifest.files, names)
     cfg = configured(*protocol, f"data.groups='{table}'", f"seed={seed}")
     split = made(cfg, manifest)
@@ -79,7 +79,7 @@ def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, related, see
 
 
 @settings(deadline=None, max_examples=30)
-@given(related=related_images(), seed=st.integers(0, 3))
+@given(related=related_images(mixed=False), seed=st.integers(0, 3))
 def test_solved_parts_are_as_balanced_as_drawn_ones(folder, related, seed):
     manifest, names = related
     table = write(folder / "groups.csv", "group", manifest.files, names)
