@@ -32,8 +32,8 @@ class Perturbation:
     Args:
         says: what the numbers are.
         values: how much at strengths 1 to 5.
-        apply: takes an image (H, W, 3), a value, a generator for the direction, and a donor
-            image of another acquisition; returns a new image of the same shape.
+        apply: takes an image (H, W, 3), a value, a generator for the direction, and a donor,
+            another image; returns a new image of the same shape.
     """
 
     says: str
@@ -47,7 +47,8 @@ class Perturbation:
             rgb: an image, shape ``(H, W, 3)``, uint8.
             strength: 1 to 5.
             seed: fixes the direction, which does not depend on the strength.
-            donor: an image of another acquisition.
+            donor: another image, whose colours are given; of another acquisition where these are
+                known.
         """
         rng = np.random.default_rng(seed)
         return self.apply(rgb, self.values[strength - 1], rng, donor)
