@@ -25,7 +25,7 @@ from leukemia.data.files import (
 from leukemia.errors import UserError
 
 # Part of the cache's key: raise it when `decode_image` changes what it accepts or how it turns.
-_VERSION = 1
+_VERSION = 2
 
 Fact = tuple[int, int, str]
 """What reading a file tells: width, height, sha256."""
