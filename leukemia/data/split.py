@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_choice, check_count
 from leukemia.data.draw import (
     BALANCE,
     STRATIFIED,
@@ -113,18 +114,20 @@ def paper_split(
 
 def _check_validation(validation: str, block_start: int, n_val: int, numbers: Range) -> None:
     first, last = numbers
-    if validation not in ("random", "block"):
-        raise UserError(f"Expected split.validation to be random or block, but got '{validation}'.")
-    if not 1 <= n_val <= last - first:
+    check_choice("split.validation", validation, ("random", "block"))
+    check_count("split.n_val", n_val)
+    if n_val > last - first:
         raise UserError(
             f"Expected split.n_val to be from 1 to {last - first}, but got {n_val}: "
             f"training needs some of the numbers {first} to {last}."
         )
-    if validation == "block" and not first <= block_start <= last - n_val + 1:
-        raise UserError(
-            f"Expected split.block_start to be from {first} to {last - n_val + 1}, so that "
-            f"{n_val} numbers lie within {first} to {last}, but got {block_start}."
-        )
+    if validation == "block":
+        check_count("split.block_start", block_start, least=first)
+        if block_start > last - n_val + 1:
+            raise UserError(
+                f"Expected split.block_start to be from {first} to {last - n_val + 1}, so that "
+                f"{n_val} numbers lie within {first} to {last}, but got {block_start}."
+            )
 
 
 def _file_number(file: str) -> int:

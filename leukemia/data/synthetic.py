@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.atomic import write_text
+from leukemia.check import check_count
 from leukemia.errors import UserError
 
 FORMAT = 1  # raise it when the same settings come to paint other pixels
@@ -87,13 +88,12 @@ def paint_smears(
         The folder.
 
     Raises:
-        UserError: a negative seed, another number below 1, or a folder that cannot be written.
+        UserError: a seed that is no whole number from 0 on, another number that is none from 1 on,
+            or a folder that cannot be written.
     """
-    if seed < 0:
-        raise UserError(f"Expected data.paint_seed to be 0 or more, but got {seed}.")
+    check_count("data.paint_seed", seed, least=0)
     for key, value in (("data.per_class", per_class), ("groups", groups), ("size", size)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"Expected {key} to be a whole number from 1 on, but got {value!r}.")
+        check_count(key, value)
     settings = {
         "format": FORMAT,
         "per_class": per_class,

@@ -84,9 +84,10 @@ def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_negative_seed_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"paint_seed .* -1"):
-        paint_smears(tmp_path / "a", seed=-1)
+@pytest.mark.parametrize("seed", [-1, 0.5, "first"])
+def test_a_seed_that_is_no_whole_number_from_0_on_is_named(tmp_path, seed):
+    with pytest.raises(UserError, match=rf"paint_seed .*{seed}"):
+        paint_smears(tmp_path / "a", seed=seed)
 
 
 def test_colour_alone_says_little_about_the_class(tmp_path):
