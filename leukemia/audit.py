@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
 from leukemia.atomic import write_text
+from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,11 +82,14 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     from leukemia.build.protocols import build_protocols
     from leukemia.data.acquisition import find_groups, keep_together
     from leukemia.data.duplicates import duplicate_groups, find_duplicates
+    from leukemia.data.groups import join_groups
     from leukemia.data.health import STYLES, unfit
     from leukemia.data.survey import survey
     from leukemia.report.audit import Audit
     from leukemia.report.floors import measure_floors
 
+    table = cfg.data.groups
+    own = None if table is None else join_groups(manifest, Path(str(table)).expanduser())
     kept = survey(
         root,
         manifest,
@@ -97,7 +101,7 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     styles = np.array([one.bar for one in kept.health], dtype=np.int64)
     groups = find_groups(kept.appearances, styles, **cfg.groups)
     groups = keep_together(groups, duplicate_groups(pairs, len(manifest)))
-    protocols, notes = build_protocols(cfg, manifest, groups)
+    protocols, notes = build_protocols(cfg, manifest, groups if own is None else own)
     classes = build_classes(cfg)
     measures = {"blur": "sharpness", "under": "under-exposed", "over": "over-exposed"}
     return Audit(
@@ -108,7 +112,7 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
         labels=manifest.labels,
         pairs=[asdict(pair) for pair in pairs],
         groups=groups,
-        own_groups=cfg.data.groups is not None,
+        own_groups=own is not None,
         bars=[STYLES[style] for style in styles],
         measured={
             name: np.array([getattr(one, key) for one in kept.health], dtype=np.float64)
@@ -140,27 +144,22 @@ def _groups_csv(manifest: "Manifest", groups: "NDArray[np.int64]") -> str:
 
 
 def _check(cfg: DictConfig) -> None:
-    """Refuse numbers out of range.
+    """Refuse numbers out of range, before minutes are spent on the images.
 
     Raises:
         UserError: one is.
     """
-    for key, low, high in (
-        ("duplicates.threshold", 0, 1),
-        ("groups.smallest", 1, float("inf")),
-        ("groups.largest", 0, 1),
-        ("health.blur", 0, float("inf")),
-        ("health.exposure", 0, 1),
-        ("floors.penalty", 0, float("inf")),
-        ("floors.most", 0, float("inf")),
-    ):
+    for key in ("duplicates.threshold", "groups.largest", "health.exposure"):
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float) or not low < value <= high:
-            end = "" if high == float("inf") else f" and at most {high}"
-            raise UserError(f"Expected {key} to be above {low}{end}, but got {value!r}.")
-    for key in ("groups.smallest", "floors.most"):
-        if not isinstance(value := OmegaConf.select(cfg, key), int):
-            raise UserError(f"Expected {key} to be whole, but got {value}.")
+        check_number(key, value, "above 0 and at most 1", lambda number: 0 < number <= 1)
+    for key in ("health.blur", "floors.penalty"):
+        check_number(key, OmegaConf.select(cfg, key), "above 0", lambda number: number > 0)
+    check_count("seed", cfg.seed, least=0)
+    check_count("groups.smallest", cfg.groups.smallest, least=2)
+    # Fewer could all be of one class, which teaches nothing.
+    check_count("floors.most", cfg.floors.most, least=100)
+    if cfg.protocols.kfold is not None:
+        check_count("protocols.kfold.folds", cfg.protocols.kfold.folds, least=3)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def run_suite(
     """Score a part as it is and under each perturbation, with the run and the colour floors.
 
     An image is changed as it was photographed, before mask and crop. Directions and donors are
-    drawn by row from the run's seed: the same for every strength, and in every run.
+    drawn by row from the run's seed: the same for every strength, and in every run. A donor is a
+    training image of another group, where there is one.
 
     Args:
         finished: the run.
@@ -120,12 +121,14 @@ def _changed(
     strength: int,
     seed: int,
 ) -> Iterator[Image]:
-    donors = data.parts["train"]
+    train, groups = data.parts["train"], data.split.groups
 
     def make(row: int) -> Image:
         rgb = read_image(data.root / data.manifest.files[row])
         if change is None:
             return rgb
+        others = train[groups[train] != groups[row]]  # none where all of train is one group
+        donors = others if len(others) else train
         donor = int(np.random.default_rng((seed, row)).choice(donors))
         return change(
             rgb, strength, (seed, row), read_image(data.root / data.manifest.files[donor])

@@ -164,7 +164,12 @@ def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
         (["data=folder"], "data=folder has no images"),
         (["duplicates.threshold=2"], "Expected duplicates.threshold to be above 0 and at most 1"),
         (["mask.scale_bar=crop"], "mask.scale_bar to be one of keep, remove, but got 'crop'"),
-        (["groups.smallest=2.5"], "Expected groups.smallest to be whole"),
+        (["groups.smallest=2.5"], "Expected groups.smallest to be a whole number from 2 on"),
+        (["floors.most=1"], "Expected floors.most to be a whole number from 100 on, but got 1"),
+        (["floors.penalty=no"], "Expected floors.penalty to be above 0"),
+        (["seed=-1"], "Expected seed to be a whole number from 0 on, but got -1"),
+        (["protocols.kfold.folds=0"], "Expected protocols.kfold.folds to be a whole number from 3"),
+        (["protocols.kfold.folds=2.5"], "Expected protocols.kfold.folds to be a whole number"),
         (["output=file"], "Expected output to be a folder, but 'file' is a file"),
         (["groups.smalest=3"], "Did you mean groups.smallest"),
     ],
@@ -175,6 +180,14 @@ def test_a_mistake_is_told_in_one_line(tmp_path, words, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_table_of_groups_is_looked_at_before_the_images(images, monkeypatch):
+    monkeypatch.setattr("leukemia.data.survey.survey", None)
+    words = ["data=folder", f"data.root={images}", "data.groups=lost.csv"]
+    done = run_here("audit", *words, cache=images.parent, cwd=images.parent)
+    assert done.returncode == 2
+    assert "data.groups 'lost.csv' cannot be read" in done.stderr
 
 
 def test_nothing_is_written_into_the_dataset(images):

@@ -3,7 +3,9 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
@@ -11,8 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import leukemia
+from leukemia.classes import Classes
 from leukemia.data.colour import mean_colour
+from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import read_image
+from leukemia.data.parts import Split
+from leukemia.data.preprocess import Preprocess
+from leukemia.suite import run_suite
 from tests.commands import painted, run_here
 
 
@@ -75,6 +82,47 @@ def test_the_floor_is_a_support_vector_machine_on_the_training_part(
     scored = json.loads((tmp_path / "suite_stain.json").read_text())["scored"]
     (floor,) = [row for row in scored if (row["model"], row["strength"]) == ("mean colour", 0)]
     assert floor["accuracy"] == pytest.approx(machine.score(*zip(*parts["test"], strict=True)))
+
+
+def test_the_stain_of_an_image_comes_from_another_acquisition(tmp_path: Path):
+    # Every acquisition is of one brightness, has images of both classes, and lies in both parts.
+    levels = [60, 120, 180]
+    rng = np.random.default_rng(0)
+    for name in "AB":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = (levels[number % 3] + rng.integers(-9, 10, (16, 16, 3))).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / name / f"{number:02d}.png"), pixels)
+
+    def splitter(manifest, _):
+        rows = np.arange(24)
+        parts = {"train": rows[rows % 12 < 6], "val": rows[rows % 12 > 8]}
+        return Split(
+            {**parts, "test": rows[(rows % 12 > 5) & (rows % 12 < 9)]}, rows % 3, (), "paper"
+        )
+
+    classes = Classes(("A", "B"), benign="A")
+    cache = tmp_path / "cache"
+    data = SmearDataModule(tmp_path / "images", classes, Preprocess(), splitter, cache, workers=1)
+    data.setup()
+    seen = []
+
+    def see(image):
+        seen.append(image)
+        return image
+
+    run = SimpleNamespace(
+        cfg=SimpleNamespace(seed=0),
+        classes=classes,
+        preprocess=see,
+        score=lambda pixels: np.ones((len(pixels), 2)),
+    )
+    run_suite(run, data, "test", perturbations=["stain"], strengths=[5], title="", progress=False)
+    plain, changed = np.array([image.mean() for image in seen]).reshape(2, 6)
+    assert np.abs(np.array(levels)[[0, 1, 2, 0, 1, 2]] - plain).max() < 5
+    assert np.abs(changed - plain).min() > 40
+    # Each is of an acquisition all the same.
+    assert np.abs(changed[:, None] - levels).min(axis=1).max() < 10
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,21 @@ from leukemia.errors import UserError
 
 
 def build_classes(cfg: DictConfig) -> Classes:
-    """Return the class scheme of ``data.classes``."""
-    return Classes(tuple(cfg.data.classes.names), cfg.data.classes.benign)
+    """Return the class scheme of ``data.classes``.
+
+    Raises:
+        UserError: the names are no list, or `Classes` refuses them.
+    """
+    names = cfg.data.classes.names
+    if not OmegaConf.is_list(names):
+        raise UserError(f"Expected data.classes.names to be a list of folders, but got {names!r}.")
+    # A folder may be called 1.
+    return Classes(tuple(map(str, names)), str(cfg.data.classes.benign))
 
 
 def build_preprocess(cfg: DictConfig) -> Preprocess:
     """Return stain normalisation, mask, scale bar, crop and size."""
-    ranges = tuple((tuple(low), tuple(high)) for low, high in cfg.mask.ranges)
+    ranges: Any = _frozen(cfg.mask.ranges)
     # Runs from before these settings have none of them.
     clusters = {key: cfg.mask[key] for key in ("clusters", "nuclei") if key in cfg.mask}
     mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background, **clusters)

@@ -1,13 +1,11 @@
 """The splits under which an audit scores the shortcuts."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.build.splits import make_parts
-from leukemia.data.groups import identical_groups, join_groups
+from leukemia.data.groups import identical_groups
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
 from leukemia.report.floors import Protocol
@@ -16,7 +14,7 @@ _BY_GROUPS = ("grouped", "kfold")
 
 
 def build_protocols(
-    cfg: DictConfig, manifest: Manifest, found: npt.NDArray[np.int64]
+    cfg: DictConfig, manifest: Manifest, related: npt.NDArray[np.int64]
 ) -> tuple[dict[str, Protocol], list[str]]:
     """Make the splits of ``protocols`` that the images allow.
 
@@ -26,18 +24,13 @@ def build_protocols(
     Args:
         cfg: the audit's settings.
         manifest: the N images.
-        found: acquisition groups, (N,), with identical files together. ``grouped`` and ``kfold``
-            keep them whole, or those of ``data.groups`` where the user names some.
+        related: groups that ``grouped`` and ``kfold`` keep whole, (N,), with identical files
+            together.
 
     Returns:
         The protocols by name, and a line for each that is not possible, with the reason.
-
-    Raises:
-        UserError: a table of groups that cannot be used.
     """
     identical = identical_groups(manifest.sha256)
-    own = cfg.data.groups
-    related = found if own is None else join_groups(manifest, Path(str(own)).expanduser())
     protocols, notes = {}, []
     for name, split in cfg.protocols.items():
         if split is None:  # left out by the user

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig
 
+from leukemia.data.draw import check_fractions
 from leukemia.data.grouped import grouped_split, kfold_split
 from leukemia.data.groups import join_groups
 from leukemia.data.manifest import Manifest
@@ -88,6 +89,7 @@ def make_parts(
         )
     if split.name == "file":
         return file_split(manifest, groups, Path(str(split.file)).expanduser())
+    check_fractions(split.fractions)
     fractions = tuple(split.fractions)
     if split.name == "leaky":
         from leukemia.data.leaky import leaky_split  # the one that needs torch

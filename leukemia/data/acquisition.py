@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _SEEN: Final = 20  # pixels that a region must have for its colour to be told
 _NEIGHBOURS: Final = 5
-_STYLE: Final = 3.0  # distance between scale bars of two styles, in units of near neighbours
+_STYLE: Final = 3.0  # bars of two styles are sqrt(2) times this apart, in units of near neighbours
 
 
 def appearance(rgb: NDArray[np.uint8], regions: Regions) -> Floats:

@@ -180,6 +180,7 @@ def _steps(spec: AugmentSpec, border: int) -> list[Any]:
             A.Affine(
                 rotate=(-spec.rotation, spec.rotation),
                 scale=(1 - spec.scale, 1 + spec.scale),
+                keep_ratio=True,  # or each side would have a zoom of its own
                 border_mode=border,
                 p=spec.rotation_p,
             )

@@ -38,9 +38,10 @@ def read_cues(data: bytes, rgb: NDArray[np.uint8], regions: Regions) -> dict[str
     """
     lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), dtype=np.uint8)
     outside = lab[outside_corner(rgb.shape)]
-    small = cv2.resize(
-        np.ascontiguousarray(rgb[corner(rgb.shape)]), _CORNER, interpolation=cv2.INTER_AREA
-    )
+    right = rgb[corner(rgb.shape)]
+    if not right.size:  # in an image of a pixel or three
+        right = rgb[-1:, -1:]
+    small = cv2.resize(np.ascontiguousarray(right), _CORNER, interpolation=cv2.INTER_AREA)
     return {
         "mean colour": outside.mean(axis=0, dtype=np.float64).astype(np.float32),
         "colour histogram": lab_histogram(outside).astype(np.float32),

@@ -117,7 +117,7 @@ class SmearDataModule(ArrayDataModule):
         splitter: makes the parts from the manifest and its groups.
         cache_dir: where manifests and pixels are kept between runs.
         on_bad: ``error`` or ``skip``, see `build_manifest`.
-        workers: processes that prepare images; ``None`` for one a core.
+        workers: threads that prepare images; ``None`` for one a core.
         **loaders: see `ArrayDataModule`.
     """
 

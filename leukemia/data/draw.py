@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from leukemia.check import check_count
 from leukemia.errors import UserError
 
 # Second word of the seed: each purpose has a stream of its own (1 is the order of batches).
@@ -14,24 +15,24 @@ def stream(seed: int, *purpose: int) -> np.random.Generator:
     """Return the random stream of a purpose.
 
     Raises:
-        UserError: a negative seed.
+        UserError: a seed that is no whole number from 0 on.
     """
-    if seed < 0:
-        raise UserError(f"Expected seed to be 0 or more, but got {seed}.")
+    check_count("seed", seed, least=0)
     return np.random.default_rng([seed, *purpose])
 
 
-def check_fractions(fractions: Sequence[float]) -> None:
+def check_fractions(fractions: object) -> None:
     """Refuse what cannot be the fractions of train, val and test.
 
     Raises:
         UserError: they are not three numbers above 0 with sum 1.
     """
-    numeric = all(isinstance(f, int | float) and f > 0 for f in fractions)
-    if len(fractions) != 3 or not numeric or abs(sum(fractions) - 1) > 1e-6:
+    listed = list(fractions) if isinstance(fractions, Sequence) else []
+    numeric = all(isinstance(f, int | float) and f > 0 for f in listed)
+    if len(listed) != 3 or not numeric or abs(sum(listed) - 1) > 1e-6:
         raise UserError(
             f"Expected split.fractions to be three numbers above 0 (train, val, test) that sum "
-            f"to 1, but got {list(fractions)}."
+            f"to 1, but got {fractions}."
         )
 
 

@@ -27,8 +27,10 @@ def read_embeddings(file: Path, classes: Classes) -> tuple[npt.NDArray[np.float3
         raise UserError(f"Expected data.file to be a .npz file, but '{file}' does not exist.")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            table, files = archive["embeddings"], archive["files"].astype(str)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            files = archive["files"].astype(str)
+            table = archive["embeddings"].astype(np.float32)
+    # A lone array (.npy) is no context manager: a TypeError.
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"Expected data.file '{file}' to be a .npz with arrays 'embeddings' and 'files', "
             f"but reading it failed: {error}"
@@ -38,7 +40,6 @@ def read_embeddings(file: Path, classes: Classes) -> tuple[npt.NDArray[np.float3
             f"Expected data.file '{file}' to hold embeddings (N, d) and files (N,), "
             f"but got {table.shape} and {files.shape}."
         )
-    table = table.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(bad):
         raise UserError(f"Expected finite embeddings in '{file}', but row {bad[0]} is not.")

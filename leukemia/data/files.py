@@ -203,6 +203,9 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
             # A camera's MPO is a JPEG with a preview behind the picture, no animation.
             if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise BadImage(f"{frames} frames: animated or of several pages")
+            # 16 bits without a sign have modes of their own; nothing tells the range of others.
+            if image.format == "TIFF" and image.mode == "I":
+                raise BadImage("32-bit or signed values: save it with 8 or 16 bits")
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image)))
     except BadImage:
@@ -220,11 +223,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise BadImage("floating-point values: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        # Pillow before 11 reads 16-bit grey into the 32 bits of mode "I".
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImage("32-bit values: save it with 8 or 16 bits")
-        image = Image.fromarray((values // 256).astype(np.uint8))
+        # PGM, and PNG before Pillow 11, have their 16 bits in the 32 of mode "I".
+        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -68,10 +68,11 @@ def find_images(named: str | Sequence[str]) -> Found:
             inside = list(_walk(path))
             base = path if several else Path()
             images = [file for file in inside if file.suffix.lower() in SUFFIXES]
+            others = [file for file in inside if file.suffix.lower() not in SUFFIXES]
             if not images:
                 raise UserError(f"The folder '{text}' holds no image ({', '.join(SUFFIXES)}).")
             found += [((base / file).as_posix(), path / file) for file in images]
-            passed_over += [str(path / file) for file in inside if file not in set(images)]
+            passed_over += [str(path / file) for file in others]
         elif not os.path.lexists(path) and glob.has_magic(text):
             matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - takes any path
             files = [match for match in matches if not Path(match).is_dir()]

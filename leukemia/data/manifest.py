@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.atomic import write_text
+from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
 from leukemia.data.files import (
     BadImage,
@@ -25,7 +26,7 @@ from leukemia.data.files import (
 from leukemia.errors import UserError
 
 # Part of the cache's key: raise it when `decode_image` changes what it accepts or how it turns.
-_VERSION = 1
+_VERSION = 2
 
 Fact = tuple[int, int, str]
 """What reading a file tells: width, height, sha256."""
@@ -108,10 +109,9 @@ def build_manifest(
         UserError: a bad setting, a folder that `list_images` refuses, bad files (all of them
             with reasons), a class of which no image is left, or a cache that cannot be written.
     """
-    if on_bad not in ("error", "skip"):
-        raise UserError(f"Expected data.on_bad to be error or skip, but got '{on_bad}'.")
-    if workers is not None and workers < 1:
-        raise UserError(f"Expected data.workers to be 1 or more, but got {workers}.")
+    check_choice("data.on_bad", on_bad, ("error", "skip"))
+    if workers is not None:
+        check_count("data.workers", workers)
     images = list_images(root, classes)
     facts, bad = _facts(root, classes, images, cache_dir, workers)
     if bad and on_bad == "error":

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_choice, check_number
 from leukemia.data.clusters import cluster_nuclei
 from leukemia.errors import UserError
 
@@ -51,23 +52,16 @@ class MaskSpec:
 
     def __post_init__(self) -> None:
         """Refuse a mask that could not be drawn."""
-        orders = (*_CONVERSION, "kmeans", "none")
-        if self.order not in orders:
+        check_choice("mask.order", self.order, (*_CONVERSION, "kmeans", "none"))
+        if not isinstance(self.ranges, tuple) or not self.ranges:
             raise UserError(
-                f"Expected mask.order to be one of {', '.join(orders)}, but got '{self.order}'."
-            )
-        if not self.ranges:
-            raise UserError(
-                "Expected mask.ranges to hold at least one range, but got none; "
-                "mask.order=none keeps every pixel."
+                f"Expected mask.ranges to hold at least one range, but got {self.ranges!r}; "
+                f"mask.order=none keeps every pixel."
             )
         for index, box in enumerate(self.ranges):
             _check_range(index, box)
-        if not 0 <= self.background <= 1:
-            raise UserError(
-                f"Expected mask.background to be between 0 (black) and 1 (untouched), "
-                f"but got '{self.background}'."
-            )
+        wanted = "between 0 (black) and 1 (untouched)"
+        check_number("mask.background", self.background, wanted, lambda value: 0 <= value <= 1)
         _check_count("clusters", self.clusters, 2, 16)
         _check_count("nuclei", self.nuclei, 1, self.clusters - 1)
 
@@ -81,8 +75,9 @@ def _check_count(name: str, value: int, low: int, high: int) -> None:
 
 def _check_range(index: int, box: Range) -> None:
     # The values come from a user's config, so their types are not yet known to be right.
-    whole = len(box) == 2 and all(
-        len(corner) == 3 and all(type(v) is int and 0 <= v <= 255 for v in corner) for corner in box
+    corners = [c if isinstance(c, tuple) else () for c in box] if isinstance(box, tuple) else []
+    whole = len(corners) == 2 and all(
+        len(c) == 3 and all(type(v) is int and 0 <= v <= 255 for v in c) for c in corners
     )
     if not whole or any(low > high for low, high in zip(*box, strict=True)):
         raise UserError(

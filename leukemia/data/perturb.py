@@ -11,12 +11,12 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import PIL.Image
 from numpy.typing import NDArray
 
 from leukemia.data.normalise import from_lab, to_lab, transfer
 from leukemia.data.scale_bar import remove_scale_bar
+from leukemia.data.tissue import to_bytes
 
 Image = NDArray[np.uint8]
 Apply = Callable[[Image, float, np.random.Generator, Image], Image]
@@ -32,8 +32,8 @@ class Perturbation:
     Args:
         says: what the numbers are.
         values: how much at strengths 1 to 5.
-        apply: takes an image (H, W, 3), a value, a generator for the direction, and a donor
-            image of another acquisition; returns a new image of the same shape.
+        apply: takes an image (H, W, 3), a value, a generator for the direction, and a donor,
+            another image; returns a new image of the same shape.
     """
 
     says: str
@@ -47,15 +47,11 @@ class Perturbation:
             rgb: an image, shape ``(H, W, 3)``, uint8.
             strength: 1 to 5.
             seed: fixes the direction, which does not depend on the strength.
-            donor: an image of another acquisition.
+            donor: another image, whose colours are given; of another acquisition where these are
+                known.
         """
         rng = np.random.default_rng(seed)
         return self.apply(rgb, self.values[strength - 1], rng, donor)
-
-
-def _rounded(values: npt.ArrayLike) -> Image:
-    rounded: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return rounded
 
 
 def _sign(rng: np.random.Generator) -> float:
@@ -65,7 +61,7 @@ def _sign(rng: np.random.Generator) -> float:
 def _hue(rgb: Image, degrees: float, rng: np.random.Generator, _: Image) -> Image:
     hsv = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + _sign(rng) * degrees) % 360
-    return _rounded(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+    return to_bytes(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
 def _grey_of(rgb: Image) -> NDArray[np.float64]:
@@ -74,25 +70,25 @@ def _grey_of(rgb: Image) -> NDArray[np.float64]:
 
 def _saturation(rgb: Image, change: float, rng: np.random.Generator, _: Image) -> Image:
     grey = _grey_of(rgb)
-    return _rounded(grey + (1 + _sign(rng) * change) * (rgb - grey))
+    return to_bytes(grey + (1 + _sign(rng) * change) * (rgb - grey))
 
 
 def _grey(rgb: Image, share: float, _: np.random.Generator, __: Image) -> Image:
-    return _rounded((1 - share) * rgb + share * _grey_of(rgb))
+    return to_bytes((1 - share) * rgb + share * _grey_of(rgb))
 
 
 def _brightness(rgb: Image, factor: float, _: np.random.Generator, __: Image) -> Image:
-    return _rounded(rgb * factor)
+    return to_bytes(rgb * factor)
 
 
 def _contrast(rgb: Image, change: float, rng: np.random.Generator, _: Image) -> Image:
     mean = rgb.mean()
-    return _rounded(mean + (1 + _sign(rng) * change) * (rgb - mean))
+    return to_bytes(mean + (1 + _sign(rng) * change) * (rgb - mean))
 
 
 def _white_balance(rgb: Image, change: float, rng: np.random.Generator, _: Image) -> Image:
     tilt = _sign(rng) * change
-    return _rounded(rgb * np.array([1 + tilt, 1.0, 1 - tilt]))
+    return to_bytes(rgb * np.array([1 + tilt, 1.0, 1 - tilt]))
 
 
 def _transfer(rgb: Image, share: float, _: np.random.Generator, donor: Image) -> Image:
@@ -109,15 +105,15 @@ def _jpeg(rgb: Image, quality: float, _: np.random.Generator, __: Image) -> Imag
 
 def _blur(rgb: Image, sigma: float, _: np.random.Generator, __: Image) -> Image:
     # Given for 224 pixels: a larger photograph is blurred as much where it is looked at.
-    return _rounded(cv2.GaussianBlur(rgb, (0, 0), sigma * min(rgb.shape[:2]) / 224))
+    return to_bytes(cv2.GaussianBlur(rgb, (0, 0), sigma * min(rgb.shape[:2]) / 224))
 
 
 def _noise(rgb: Image, deviation: float, rng: np.random.Generator, _: Image) -> Image:
-    return _rounded(rgb + deviation * rng.standard_normal(rgb.shape))
+    return to_bytes(rgb + deviation * rng.standard_normal(rgb.shape))
 
 
 def _scale_bar(rgb: Image, share: float, _: np.random.Generator, __: Image) -> Image:
-    return _rounded((1 - share) * rgb + share * remove_scale_bar(rgb))
+    return to_bytes((1 - share) * rgb + share * remove_scale_bar(rgb))
 
 
 STAIN: Final[dict[str, Perturbation]] = {

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_count
 from leukemia.data.crop import shrink, to_square
 from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.data.normalise import Normaliser
@@ -43,8 +44,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if not isinstance(self.size, int) or self.size < 1:
-            raise UserError(f"Expected crop.size to be 1 or more pixels, but got {self.size!r}.")
+        check_count("crop.size", self.size)
         check_treatment(self.scale_bar)
         if self.grey and self.mask.order == "kmeans":
             raise UserError(

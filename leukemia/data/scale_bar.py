@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.data.tissue import to_bytes
 from leukemia.errors import UserError
 
 Mask = NDArray[np.bool_]
@@ -188,7 +189,7 @@ def _mirrored(rgb: NDArray[np.uint8], boxes: Mask) -> NDArray[np.uint8]:
     lack = _blurred((around - source) * weight[..., None], unit)
     source += lack / (_blurred(weight, unit) + _FADE)[..., None]
     mirrored = rgb.copy()
-    mirrored[rows, columns][box] = np.clip(np.rint(source), 0, 255)[box].astype(np.uint8)
+    mirrored[rows, columns][box] = to_bytes(source)[box]
     return mirrored
 
 

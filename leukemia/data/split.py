@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_choice, check_count
 from leukemia.data.draw import (
     BALANCE,
     STRATIFIED,
@@ -18,21 +19,11 @@ from leukemia.data.draw import (
     stream,
 )
 from leukemia.data.groups import by_content, label_conflicts, leave_out_copies, whole_groups
-from leukemia.data.guard import check_split
 from leukemia.data.manifest import Manifest
-from leukemia.data.parts import PARTS, Split, class_folder, read_split, write_split
+from leukemia.data.parts import PARTS, Split, class_folder, write_split
 from leukemia.errors import UserError
 
-__all__ = [
-    "PARTS",
-    "Split",
-    "balance",
-    "check_split",
-    "paper_split",
-    "read_split",
-    "stratified_split",
-    "write_split",
-]
+__all__ = ["PARTS", "Split", "balance", "paper_split", "stratified_split", "write_split"]
 
 _OTHER_DATA = (
     "split=paper needs the file numbers of the dataset of Aria et al.; "
@@ -123,18 +114,20 @@ def paper_split(
 
 def _check_validation(validation: str, block_start: int, n_val: int, numbers: Range) -> None:
     first, last = numbers
-    if validation not in ("random", "block"):
-        raise UserError(f"Expected split.validation to be random or block, but got '{validation}'.")
-    if not 1 <= n_val <= last - first:
+    check_choice("split.validation", validation, ("random", "block"))
+    check_count("split.n_val", n_val)
+    if n_val > last - first:
         raise UserError(
             f"Expected split.n_val to be from 1 to {last - first}, but got {n_val}: "
             f"training needs some of the numbers {first} to {last}."
         )
-    if validation == "block" and not first <= block_start <= last - n_val + 1:
-        raise UserError(
-            f"Expected split.block_start to be from {first} to {last - n_val + 1}, so that "
-            f"{n_val} numbers lie within {first} to {last}, but got {block_start}."
-        )
+    if validation == "block":
+        check_count("split.block_start", block_start, least=first)
+        if block_start > last - n_val + 1:
+            raise UserError(
+                f"Expected split.block_start to be from {first} to {last - n_val + 1}, so that "
+                f"{n_val} numbers lie within {first} to {last}, but got {block_start}."
+            )
 
 
 def _file_number(file: str) -> int:
@@ -185,12 +178,21 @@ def stratified_split(
         The parts; their union is the manifest.
 
     Raises:
-        UserError: bad fractions, or a class of fewer than three groups.
+        UserError: bad fractions, a class of fewer than three groups, or a group of different images
+            that holds several classes.
     """
     check_fractions(fractions)
     pools: list[list[list[int]]] = [[] for _ in range(n_classes)]
     for group in whole_groups(range(len(manifest)), groups, manifest):
-        pools[manifest.labels[group].min()].append(group)
+        labels = manifest.labels[group]
+        # Copies of one image count in the first of their classes; a mixed group is due to none.
+        if labels.min() < labels.max() and len({manifest.sha256[row] for row in group}) > 1:
+            first, other = (manifest.files[group[i]] for i in (labels.argmin(), labels.argmax()))
+            raise UserError(
+                f"split=stratified draws from each class alone, but '{first}' and '{other}' are "
+                f"in one group of {len(group)} images: use split=grouped."
+            )
+        pools[labels.min()].append(group)
     shares: list[list[int]] = [[] for _ in PARTS]
     for label, pool in enumerate(pools):
         if len(pool) < len(PARTS):

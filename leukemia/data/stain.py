@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.data.tissue import to_bytes
+
 _STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Optical density in R, G and B of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""
 
@@ -26,5 +28,4 @@ def scale_stains(rgb: NDArray[np.uint8], factors: NDArray[np.float64]) -> NDArra
     # Separating, scaling and mixing again is one linear map of the densities.
     mixed = (np.linalg.inv(_STAINS) * factors @ _STAINS).astype(np.float32)
     density = cv2.transform(_DENSITY[rgb], mixed.T)
-    values = 256 * cv2.exp(-density) - 1
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return to_bytes(256 * cv2.exp(-density) - 1)

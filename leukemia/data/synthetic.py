@@ -5,6 +5,7 @@ while stain, light and the stained area come from acquisition groups that all cl
 colour histogram learns little. They look like smears and say nothing about leukemia.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.atomic import write_text
+from leukemia.check import check_count
 from leukemia.errors import UserError
 
 FORMAT = 1  # raise it when the same settings come to paint other pixels
@@ -87,13 +89,12 @@ def paint_smears(
         The folder.
 
     Raises:
-        UserError: a negative seed, another number below 1, or a folder that cannot be written.
+        UserError: a seed that is no whole number from 0 on, another number that is none from 1 on,
+            or a folder that cannot be written.
     """
-    if seed < 0:
-        raise UserError(f"Expected data.paint_seed to be 0 or more, but got {seed}.")
+    check_count("data.paint_seed", seed, least=0)
     for key, value in (("data.per_class", per_class), ("groups", groups), ("size", size)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"Expected {key} to be a whole number from 1 on, but got {value!r}.")
+        check_count(key, value)
     settings = {
         "format": FORMAT,
         "per_class": per_class,
@@ -106,9 +107,13 @@ def paint_smears(
         return folder
     if folder.exists() and not marker.is_file() and any(folder.iterdir()):
         raise UserError(f"'{folder}' holds other files: name an empty folder for painted smears.")
-    own = folder.parent / f".{folder.name}.{os.getpid()}"
+    own, old = (folder.parent / f".{folder.name}.{os.getpid()}{end}" for end in ("", ".old"))
     try:
-        shutil.rmtree(own, ignore_errors=True)
+        for left in (own, old):
+            shutil.rmtree(left, ignore_errors=True)
+        # Before ours is painted: then it may be what another process painted meanwhile, and reads.
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
         for name in _CLASSES:
             (own / name).mkdir(parents=True)
         lights = [_Acquisition.draw(np.random.default_rng([seed, 0, g])) for g in range(groups)]
@@ -130,16 +135,13 @@ def paint_smears(
             ):
                 pass
         write_text(own / marker.name, json.dumps(settings))
-        # Another process may have painted the same meanwhile, and be reading it already.
-        if not _painted(marker, settings):
-            if folder.exists():
-                shutil.rmtree(folder)
-            own.rename(folder)
+        own.rename(folder)  # fails where another process was first; its painting is the same
     except OSError as error:
         if not _painted(marker, settings):
             raise UserError(f"Cannot paint smears into '{folder}': {error}.") from error
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        for left in (own, old):
+            shutil.rmtree(left, ignore_errors=True)
     return folder
 
 

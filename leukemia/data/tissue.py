@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from leukemia.data.regions import find_regions, outside_corner
@@ -30,7 +31,7 @@ def find_glass(rgb: Image) -> NDArray[np.float64] | None:
         rgb: an image, (H, W, 3), uint8.
 
     Returns:
-        R, G, B; ``None`` where nothing is bright, or nothing darker lies beside it.
+        R, G, B; ``None`` where the brightest is dark, or too little to be measured on.
     """
     background = find_regions(rgb).background
     if background.mean() < _FEWEST:
@@ -100,9 +101,10 @@ def developed(density: NDArray[np.float32], glass: Triple) -> Image:
     return to_bytes(light.astype(np.float32) - 1)
 
 
-def to_bytes(values: NDArray[np.float32]) -> Image:
-    """Return values from 0 to 255 as whole ones."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def to_bytes(values: npt.ArrayLike) -> Image:
+    """Return values as whole ones from 0 to 255; those beyond are clipped."""
+    rounded: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def angle(stains: NDArray[np.float64]) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import hydra
@@ -52,9 +53,9 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("protocol", KEEP_GROUPS, ids=" ".join)
 @settings(deadline=None, max_examples=30)
-@given(related=related_images(), seed=st.integers(0, 3), balanced=st.booleans())
-def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, related, seed, balanced):
-    manifest, names = related
+@given(data=st.data(), seed=st.integers(0, 3), balanced=st.booleans())
+def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, data, seed, balanced):
+    manifest, names = data.draw(related_images(mixed=protocol != ["split=stratified"]))
     table = write(folder / "groups.csv", "group", manifest.files, names)
     cfg = configured(*protocol, f"data.groups='{table}'", f"seed={seed}")
     split = made(cfg, manifest)
@@ -79,7 +80,7 @@ def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, related, see
 
 
 @settings(deadline=None, max_examples=30)
-@given(related=related_images(), seed=st.integers(0, 3))
+@given(related=related_images(mixed=False), seed=st.integers(0, 3))
 def test_solved_parts_are_as_balanced_as_drawn_ones(folder, related, seed):
     manifest, names = related
     table = write(folder / "groups.csv", "group", manifest.files, names)
@@ -152,6 +153,33 @@ def test_a_file_split_needs_its_file():
 def test_an_unknown_split_is_named():
     with pytest.raises(UserError, match="paper, stratified, grouped, kfold, file, leaky, but got"):
         build_splitter(configured("split=stratified", "split.name=random"))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seed=-1", "Expected seed to be a whole number from 0 on, but got -1"),
+        ("seed=first", "Expected seed to be a whole number from 0 on, but got 'first'"),
+        ("augment.spec.blur_sigma=1.0", "augment.spec.blur_sigma to be two numbers above 0"),
+        ("trainer.eval_batch_size=0", "Expected trainer.eval_batch_size to be a whole number"),
+        ("trainer.num_workers=two", "Expected trainer.num_workers to be a whole number"),
+        ("mask.background=dark", "Expected mask.background to be between 0"),
+    ],
+)
+def test_a_mistake_is_told_before_an_image_is_looked_for(override, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        build_data(configured("data.root=nowhere", override))
+
+
+@pytest.mark.parametrize("name", ["stratified", "grouped", "leaky"])
+@pytest.mark.parametrize("fractions", ["0.6", "null", "most", "[0.6,0.4]"])
+def test_fractions_that_are_no_three_numbers_are_named(tmp_path, name, fractions):
+    manifest = numbered(10)
+    table = write(tmp_path / "groups.csv", "group", manifest.files, range(20))
+    cfg = configured(f"split={name}", f"split.fractions={fractions}", f"data.groups='{table}'")
+    cfg.data.groups = None if name == "leaky" else cfg.data.groups
+    with pytest.raises(UserError, match=r"split\.fractions to be three numbers"):
+        made(cfg, manifest)
 
 
 def test_embeddings_have_no_views_to_pool(tmp_path):

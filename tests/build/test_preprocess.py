@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import leukemia
-from leukemia.build.preprocess import build_preprocess
+from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.cli import CONF
 from leukemia.data.files import read_image
 from leukemia.data.normalise import to_lab
@@ -42,6 +42,12 @@ def test_what_is_grey_can_be_normalised_first():
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
+        (["crop.size=large"], "crop.size to be a whole number from 1 on, but got 'large'"),
+        (["crop.size=0.5"], "crop.size to be a whole number from 1 on, but got 0.5"),
+        (["mask.background=dark"], "mask.background to be between 0 (black) and 1 (untouched)"),
+        (["mask.ranges=5"], "mask.ranges to hold at least one range, but got 5"),
+        (["mask.ranges=[[1,2]]"], "Expected mask.ranges[0] to be (low, high)"),
+        (["mask.ranges=[[[1,2,3],4]]"], "Expected mask.ranges[0] to be (low, high)"),
         (["stain.method=vahadane"], "none, background, reinhard, macenko, but got 'vahadane'"),
         (["stain.method=macenko"], "needs stain.stains: choose it by stain=macenko"),
         (["stain.grey=half"], "stain.grey to be true or false, but got 'half'"),
@@ -59,6 +65,13 @@ def test_a_mistake_is_named(overrides, told):
     with pytest.raises(UserError) as raised:
         build_preprocess(configured(*overrides))
     assert told in str(raised.value)
+
+
+def test_class_folders_may_be_called_by_numbers_and_are_a_list():
+    found = build_classes(configured("data.classes.names=[0,1]", "data.classes.benign=0"))
+    assert (found.names, found.benign) == (("0", "1"), "0")
+    with pytest.raises(UserError, match=r"data\.classes\.names to be a list of folders, but got 4"):
+        build_classes(configured("data.classes.names=4"))
 
 
 @pytest.mark.slow

@@ -64,15 +64,17 @@ OTHERS = [*range(4, 12), *range(403, 409), *range(501, 505)]
 
 
 @st.composite
-def related_images(draw: st.DrawFn) -> tuple[Manifest, list[str]]:
+def related_images(draw: st.DrawFn, *, mixed: bool = True) -> tuple[Manifest, list[str]]:
     """Images of two classes, numbered as split=paper needs, with copies, and a name for the group
-    of each. Of each class the images `OWN` are no copies and alone in their groups."""
+    of each. Of each class the images `OWN` are no copies and alone in their groups. `mixed`: copies
+    and groups may hold both classes."""
     rows, names = [], []
     for label in (0, 1):
+        shared = "" if mixed else label
         rows += [(label, number, f"own {label} {number}") for number in OWN]
         names += [f"alone {label} {number}" for number in OWN]
         for number in draw(st.lists(st.sampled_from(OTHERS), unique=True)):
-            rows.append((label, number, str(draw(st.integers(0, 15)))))
-            names.append(f"group {draw(st.integers(0, 9))}")
+            rows.append((label, number, f"{draw(st.integers(0, 15))} {shared}"))
+            names.append(f"group {draw(st.integers(0, 9))} {shared}")
     order = draw(st.permutations(range(len(rows))))
     return table(*[rows[i] for i in order]), [names[i] for i in order]

@@ -86,3 +86,11 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"e\.npz"):
         read_embeddings(file, Classes())
+
+
+def test_a_lone_array_and_a_table_of_words_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((1, 2), np.float32))
+    np.savez(tmp_path / "words.npz", embeddings=np.array([["a", "b"]]), files=["Pro/1.jpg"])
+    for name in ("x.npy", "words.npz"):
+        with pytest.raises(UserError, match=rf"{name}' to be a \.npz with arrays 'embeddings'"):
+            read_embeddings(tmp_path / name, Classes())

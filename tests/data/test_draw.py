@@ -69,6 +69,7 @@ def test_streams_differ_by_purpose_and_seed_and_agree_otherwise():
     assert stream(0, 1).integers(2**60) in first
 
 
-def test_a_negative_seed_is_refused():
-    with pytest.raises(UserError, match="seed to be 0 or more, but got -1"):
-        stream(-1, 1)
+@pytest.mark.parametrize("seed", [-1, 1.5, "one"])
+def test_a_seed_that_is_no_whole_number_from_0_on_is_refused(seed):
+    with pytest.raises(UserError, match=f"seed to be a whole number from 0 on, but got .*{seed}"):
+        stream(seed, 1)

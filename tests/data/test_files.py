@@ -202,6 +202,8 @@ def test_16_bits_are_scaled_to_8(suffix):
     expected = [0, 1, 128, 255]
     data = cv2.imencode(suffix, grey)[1].tobytes()
     assert decode_image(data)[0].tolist() == [[value] * 3 for value in expected]
+    pgm = b"P5 4 1 65535\n" + grey.astype(">u2").tobytes()
+    assert decode_image(pgm)[0, :, 0].tolist() == expected
     colour = cv2.merge([grey, grey[:, ::-1], grey * 0])  # blue, green, red
     data = cv2.imencode(suffix, colour)[1].tobytes()
     assert decode_image(data)[0].tolist() == [[0, 255, 0], [0, 128, 1], [0, 1, 128], [0, 0, 255]]
@@ -291,6 +293,7 @@ BAD = {
     "a huge header": (png_header(2**30, 2**30), "more than 100 million pixels"),
     "floats": (encode(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
     "32 bits": (encode(Image.new("I", (2, 2), 70_000), "TIFF"), "32-bit"),
+    "8 bits in 32": (encode(Image.new("I", (2, 2), 200), "TIFF"), "32-bit"),
     "negative values": (encode(Image.new("I", (2, 2), -1), "TIFF"), "32-bit"),
 }
 

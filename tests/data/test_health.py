@@ -4,9 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from leukemia.classes import Classes
 from leukemia.data.cues import CUES, read_cues
 from leukemia.data.health import STYLES, Health, examine, unfit
+from leukemia.data.manifest import build_manifest
 from leukemia.data.regions import corner, find_regions
+from leukemia.data.survey import survey
 
 
 def smear(nuclei: int = 3) -> np.ndarray:
@@ -86,6 +89,20 @@ def test_each_cue_looks_where_its_name_says():
 
     assert changed(marked) == {"lower right corner"}
     assert changed(recoloured) == {"mean colour", "colour histogram"}
+
+
+@pytest.mark.parametrize("scale_bar", ["keep", "remove"])
+def test_an_audit_takes_images_of_a_few_pixels(tmp_path, scale_bar):
+    sizes = [(1, 1), (2, 2), (3, 3), (4, 4), (1, 300), (300, 1)]
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        for number, size in enumerate(sizes):
+            pixels = np.full((*size, 3), 100, np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), pixels)
+    manifest = build_manifest(tmp_path, Classes(("A", "B"), benign="A"))
+    found = survey(tmp_path, manifest, scale_bar=scale_bar, progress=False)
+    assert found.cues["lower right corner"].tolist() == [[100.0] * (14 * 9 * 3)] * 12
+    assert np.isfinite(np.hstack(list(found.cues.values()))).all()
 
 
 def test_a_file_saved_in_another_quality_is_told_by_its_tables():

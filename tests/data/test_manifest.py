@@ -143,7 +143,11 @@ def test_a_class_emptied_by_skip_is_refused(root):
 
 @pytest.mark.parametrize(
     ("setting", "told"),
-    [({"on_bad": "ignore"}, "data.on_bad"), ({"workers": 0}, "data.workers")],
+    [
+        ({"on_bad": "ignore"}, "data.on_bad"),
+        ({"workers": 0}, "data.workers"),
+        ({"workers": "all"}, "data.workers"),
+    ],
 )
 def test_a_bad_setting_is_named(root, setting, told):
     assert told in refusal(root, CLASSES, **setting)

@@ -101,7 +101,7 @@ def test_a_background_above_0_is_dimmed_and_the_rest_stays():
     assert apply_mask(rgb, MaskSpec(background=1.0)).tolist() == rgb.tolist()
 
 
-@pytest.mark.parametrize("background", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("background", [-0.1, 1.5, float("nan"), "black"])
 def test_a_background_outside_0_to_1_is_refused(background):
     with pytest.raises(UserError, match=r"mask\.background"):
         MaskSpec(background=background)

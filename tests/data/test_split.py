@@ -5,15 +5,10 @@ from hypothesis import strategies as st
 
 from leukemia.classes import Classes
 from leukemia.data.groups import identical_groups
+from leukemia.data.guard import check_split
 from leukemia.data.manifest import Manifest, build_manifest
-from leukemia.data.split import (
-    PARTS,
-    Split,
-    balance,
-    check_split,
-    paper_split,
-    stratified_split,
-)
+from leukemia.data.parts import PARTS, Split
+from leukemia.data.split import balance, paper_split, stratified_split
 from leukemia.errors import UserError
 from tests.data.samples import assert_disjoint, by_file, counts, numbered, table
 
@@ -142,6 +137,9 @@ def test_a_file_without_a_number_is_named():
         ({"validation": "blocks"}, "split.validation"),
         ({"n_val": 0}, "split.n_val"),
         ({"n_val": 8}, "split.n_val"),
+        ({"n_val": 2.5}, "split.n_val"),
+        ({"n_val": "two"}, "split.n_val"),
+        ({"validation": "block", "block_start": "last"}, "split.block_start"),
         ({"validation": "block", "block_start": 0}, "split.block_start"),
         ({"validation": "block", "block_start": 8}, "split.block_start"),
         ({"seed": -1}, "seed"),
@@ -257,6 +255,17 @@ def test_stratified_is_complete_disjoint_balanced_and_blind_to_order(manifest, s
 def test_bad_fractions_are_named(fractions):
     with pytest.raises(UserError, match=r"split\.fractions"):
         stratified(numbered(10), fractions=fractions)
+
+
+def test_groups_of_several_classes_are_refused_unless_they_are_copies_of_one_image():
+    # Ten patients with three images of each class: pooled by group, one class would be empty.
+    manifest = numbered(30)
+    patients = np.tile(np.repeat(np.arange(10), 3), 2)
+    told = r"'Benign/WBC-2-\d+.png' and 'Early/WBC-2-\d+.png' are in one group of 6.*split=grouped"
+    with pytest.raises(UserError, match=told):
+        stratified_split(manifest, patients, 2, seed=0)
+    copies = numbered(30, {(1, number): (0, number) for number in range(1, 11)})
+    assert counts(copies, stratified(copies))["test"][1] >= 4
 
 
 def test_a_class_too_small_to_split_is_named():

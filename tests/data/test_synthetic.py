@@ -1,7 +1,9 @@
 """Painted smears: the same bytes by seed, and nothing that colour alone could learn well."""
 
 import multiprocessing
+import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,9 +86,35 @@ def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_negative_seed_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"paint_seed .* -1"):
-        paint_smears(tmp_path / "a", seed=-1)
+def test_what_another_painter_finishes_meanwhile_is_not_taken_away(tmp_path, monkeypatch):
+    folder = paint_smears(tmp_path / "a", per_class=1)  # of other settings: both paint anew
+    own = tmp_path / f".a.{os.getpid()}" / ".painted.json"
+    context, other = multiprocessing.get_context("fork"), []
+
+    def after_another(method):
+        def hooked(path, *rest):
+            if own.is_file() and not other:  # ours is whole, and about to be put in place
+                settings = {"per_class": 2}
+                other.append(context.Process(target=paint_smears, args=(folder,), kwargs=settings))
+                other[0].start()
+                other[0].join()
+                other.append(folder.stat().st_ino)
+            return method(path, *rest)
+
+        return hooked
+
+    for name in ("exists", "rename"):
+        monkeypatch.setattr(Path, name, after_another(getattr(Path, name)))
+    paint_smears(folder, per_class=2)
+    assert other[1] == folder.stat().st_ino
+    assert len(content(folder)) == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "first"])
+def test_a_seed_that_is_no_whole_number_from_0_on_is_named(tmp_path, seed):
+    with pytest.raises(UserError, match=rf"paint_seed .*{seed}"):
+        paint_smears(tmp_path / "a", seed=seed)
 
 
 def test_colour_alone_says_little_about_the_class(tmp_path):
