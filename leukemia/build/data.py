@@ -7,7 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.build.source import cache_dir, find_root
 from leukemia.build.splits import build_splitter
-from leukemia.check import check_count
 from leukemia.data.augment import Augmenter, AugmentSpec
 from leukemia.data.datamodule import EmbeddingDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
@@ -29,14 +28,7 @@ def build_augmenter(cfg: DictConfig) -> Augmenter | None:
 
 
 def build_data(cfg: DictConfig) -> Sources:
-    """Return the data module of ``data=``; it has touched no disk but for painted smears.
-
-    Raises:
-        UserError: a setting that cannot be.
-    """
-    check_count("seed", cfg.seed, least=0)
-    check_count("trainer.eval_batch_size", cfg.trainer.eval_batch_size)
-    check_count("trainer.num_workers", cfg.trainer.num_workers, least=0)
+    """Return the data module of ``data=``; it has touched no disk but for painted smears."""
     classes, splitter = build_classes(cfg), build_splitter(cfg)
     if cfg.data.name == "embeddings":
         if cfg.split.name == "leaky":
