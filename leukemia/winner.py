@@ -49,7 +49,7 @@ def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None
     tables = [_score_trial(study, trial, RunDir(folder / str(trial.number))) for trial in group]
     test = {name: _mean([figures[name] for figures in tables]) for name in SHOWN}
     settings = dict(group[0].setting)
-    summary = {
+    summary: dict[str, object] = {
         **choice,
         "settings": settings,
         "val": {name: mean(group, name) for name in (study.rule.metric,)},

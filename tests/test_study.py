@@ -136,7 +136,7 @@ def test_the_same_command_on_a_finished_study_runs_and_scores_nothing(whole: Pat
     assert again.returncode == 0, again.stderr
     assert "0 of 4 trials to run" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
-    other = study(home, *GRID, "study.name=whole", "study.metric=specificity_name")
+    other = study(home, *GRID, "study.name=whole", "study.metric=cancer_recall")
     assert other.returncode == 2
     assert "it is opened once" in other.stderr
 
