@@ -89,7 +89,7 @@ class Training:
         from leukemia.build.network import build_hardware, build_network
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
-        from leukemia.data.split import write_split
+        from leukemia.data.parts import write_split
         from leukemia.tracking import check_loggers, make_trackers
 
         cfg = self.cfg

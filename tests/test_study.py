@@ -226,16 +226,16 @@ def test_trials_share_the_embeddings_of_a_frozen_backbone(home: Path, tmp_path: 
 
 
 def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
-    lists = ["study=seeds", "seed=0", "stage.head.optimizer.lr=-1,0.01,0.02", *SMALL]
+    lists = ["study=seeds", "seed=0", "model.head.dropout=2,0,0.1", *SMALL]
     lists.append("study.name=failing")
     done = study(home, *lists)
     folder = home / "runs" / "failing"
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "1 of 3 trials failed" in done.stderr
-    assert "Expected optimizer.lr to be above 0, but got -1." in done.stdout
+    assert "Expected model.head.dropout to be in [0, 1), but got 2." in done.stdout
     assert [row["status"] for row in table(folder)] == ["failed", "done", "done"]
-    assert "got -1" in table(folder)[0]["error"]
+    assert "got 2" in table(folder)[0]["error"]
     assert not (folder / "winner").exists()
     chosen = study(home, *lists, "study.skip_failed=true")
     assert chosen.returncode == 2
@@ -246,7 +246,7 @@ def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
 @pytest.mark.parametrize("launcher", [[], ["launcher=local", "n=1"]], ids=["serial", "local"])
 def test_fail_fast_starts_no_trial_after_a_failure(launcher: list[str], home: Path):
     name = f"fast{len(launcher)}"
-    lists = ["study=seeds", "seed=0", "stage.head.optimizer.lr=-1,0.01", *SMALL, *launcher]
+    lists = ["study=seeds", "seed=0", "model.head.dropout=2,0", *SMALL, *launcher]
     done = study(home, *lists, f"study.name={name}", "study.fail_fast=true")
     assert done.returncode == 2
     assert [row["status"] for row in table(home / "runs" / name)] == ["failed", "waiting"]

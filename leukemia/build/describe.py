@@ -13,7 +13,7 @@ from leukemia.data.crop import to_square
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
-from leukemia.data.split import PARTS, Split
+from leukemia.data.parts import PARTS, Split
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Network
 from leukemia.report.calibration import Calibration

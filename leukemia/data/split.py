@@ -20,10 +20,8 @@ from leukemia.data.draw import (
 )
 from leukemia.data.groups import by_content, label_conflicts, leave_out_copies, whole_groups
 from leukemia.data.manifest import Manifest
-from leukemia.data.parts import PARTS, Split, class_folder, write_split
+from leukemia.data.parts import PARTS, Split, class_folder
 from leukemia.errors import UserError
-
-__all__ = ["PARTS", "Split", "balance", "paper_split", "stratified_split", "write_split"]
 
 _OTHER_DATA = (
     "split=paper needs the file numbers of the dataset of Aria et al.; "

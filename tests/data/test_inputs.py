@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +34,6 @@ def test_other_files_are_passed_over_and_told_hidden_ones_are_not(tmp_path):
     assert found.names == ("1.png",)
     others = ("README", "notes.csv", "a/slide.svs")
     assert found.passed_over == tuple(str(tmp_path / name) for name in others)
-
-
-def test_a_large_folder_is_listed_in_no_time(tmp_path):
-    for number in range(4000):
-        (tmp_path / f"{number}.png").touch()
-    began = time.process_time()
-    assert len(find_images(str(tmp_path)).names) == 4000
-    assert time.process_time() - began < 1.5  # 0.1 s; seconds where files are compared in pairs
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
