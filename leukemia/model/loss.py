@@ -32,10 +32,6 @@ class DualLoss(nn.Module):
     logits less the benign logit. So value and gradient are finite at any magnitude. Half
     precision is widened to float32.
 
-    Weights and smoothing are for training. In evaluation mode every image counts once and labels
-    are as they are: the mean of a part is then the same for batches of any size, and its NLL is
-    that of the predictions.
-
     Args:
         lambda_nll: weight of the NLL, 0 or above.
         lambda_bce: weight of the BCE, 0 or above; not both 0.
@@ -89,12 +85,8 @@ class DualLoss(nn.Module):
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> DualTerms:
         """Return the loss and its terms, unweighted, of logits (N, C) and labels (N,)."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights, smoothing = (
-            (self.class_weights, self.label_smoothing) if self.training else (None, 0.0)
-        )
-        if weights is not None:
-            weights = weights.to(logits.dtype)
-        nll = F.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        nll = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
         benign = self.benign_index
         cancer = torch.cat((logits[:, :benign], logits[:, benign + 1 :]), dim=1)
         log_odds = cancer.logsumexp(dim=1) - logits[:, benign]
@@ -106,6 +98,10 @@ class DualLoss(nn.Module):
             summed = F.binary_cross_entropy_with_logits(log_odds, is_cancer, each, reduction="sum")
             bce = summed / each.sum()
         return DualTerms(self.lambda_nll * nll + self.lambda_bce * bce, nll, bce)
+
+    def mass(self, labels: torch.Tensor) -> torch.Tensor | int:
+        """Return what labels (N,) count for in a mean over batches: the sum of their weights."""
+        return len(labels) if self.class_weights is None else self.class_weights[labels].sum()
 
 
 def _checked_weights(weights: Sequence[float], n_classes: int) -> torch.Tensor:
