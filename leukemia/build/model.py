@@ -186,7 +186,8 @@ def build_stage_data(
             network,
             hardware,
             folder=cache_dir(cfg),
-            backbone=f"{backbone.name} {backbone.get('layers')} {backbone.weights is None}",
+            backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
+            f"{backbone.weights is None}",
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )

@@ -13,6 +13,7 @@ from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.baseline import BaselineCNN
 from leukemia.model.hardware import Hardware, resolve_accelerator, resolve_precision
 from leukemia.model.head import make_head
+from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
 
 _THREADS = torch.get_num_threads()
@@ -61,7 +62,7 @@ def build_network(
     if embed_dim is not None:
         network = Network(nn.Identity(), nn.Identity(), _head(cfg, embed_dim, n_classes))
         return network, f"embeddings from {Path(str(cfg.data.file)).name}"
-    normalize = Normalize(cfg.model.normalize)
+    normalize: nn.Module = Normalize(cfg.model.normalize)
     if cfg.model.name == "baseline":
         if (weights := OmegaConf.select(cfg, "model.backbone.weights")) is not None:
             raise UserError(
@@ -70,14 +71,17 @@ def build_network(
             )
         cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
-    weights = cfg.model.backbone.weights
+    weights, attend = cfg.model.backbone.weights, cfg.model.backbone.get("attend")
     backbone, said = make_backbone(
         cfg.model.backbone.name,
         None if weights is None else str(weights),
         size=cfg.crop.size,
         layers=cfg.model.backbone.get("layers"),
+        attend=attend,
         load=load,
     )
+    if attend is not None:
+        normalize = WithMagenta(normalize)
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
 
 

@@ -23,6 +23,7 @@ _CONSTANTS = {
     "image": ((0.0,) * 3, (1 / 255,) * 3),
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
+ATTEND = ("null", "magenta")
 CLASSIFIERS = ("fc", "classifier", "heads", "head")
 
 
@@ -65,23 +66,24 @@ class Backbone(nn.Module):
     Args:
         body: normalised images (N, 3, size, size) to embeddings (N, d).
         size: side of the image that finds out d, in pixels.
+        channels: of an image.
 
     Attributes:
         embed_dim: d.
     """
 
-    def __init__(self, body: nn.Module, size: int = 224) -> None:
+    def __init__(self, body: nn.Module, size: int = 224, channels: int = 3) -> None:
         """Store the network and find its embedding size by a dry run in eval mode."""
         super().__init__()
         self.body = body
         training = body.training
         body.eval()
         with torch.no_grad():
-            self.embed_dim: int = self(torch.zeros(1, 3, size, size)).shape[1]
+            self.embed_dim: int = self(torch.zeros(1, channels, size, size)).shape[1]
         body.train(training)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (N, embed_dim) of normalised images (N, 3, H, W)."""
+        """Return the embeddings (N, embed_dim) of normalised images (N, channels, H, W)."""
         embeddings: torch.Tensor = self.body(images)
         return embeddings
 
@@ -92,6 +94,7 @@ def make_backbone(
     *,
     size: int = 224,
     layers: Sequence[str] | None = None,
+    attend: str | None = None,
     load: bool = True,
 ) -> tuple[Backbone, str]:
     """Return a classification network of torchvision without its classifier.
@@ -104,14 +107,16 @@ def make_backbone(
         size: side of the images in pixels.
         layers: embed by the maps of these layers (`PooledLayers`) instead of the last; what comes
             after them is left out.
+        attend: ``magenta``: pool the maps a second time by the weights that `WithMagenta` puts
+            beside the images; ``None`` for once.
         load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
         The backbone, and one line on the weights that were loaded.
 
     Raises:
-        UserError: an unknown name or layer, a network that cannot take images of this size, or
-            weights that cannot be had, cannot be read or do not fit.
+        UserError: an unknown name or layer, ``attend`` without layers, a network that cannot take
+            images of this size, or weights that cannot be had, cannot be read or do not fit.
     """
     name = str(name).lower()
     known = models.list_models(module=models)
@@ -122,15 +127,21 @@ def make_backbone(
             f"but got '{name}': "
             + (f"did you mean {', '.join(close)}?" if close else "resnet18, for one.")
         )
+    check_choice("model.backbone.attend", "null" if attend is None else attend, ATTEND)
+    if attend is not None and layers is None:
+        raise UserError(
+            f"model.backbone.attend={attend} weighs the maps of layers, but model.backbone.layers "
+            f"is null: name layers, as [layer1,layer2,layer3], or use attend=null."
+        )
     body = models.get_model(name, weights=None, **_settings(name, weights))
     _remove_classifier(body)
     if layers is not None:
         body = up_to(body, name, layers)
     said = "random weights" if weights is None or not load else _load(body, name, weights)
     if layers is not None:
-        body = PooledLayers(body)
+        body = PooledLayers(body, weighted=attend is not None)
     try:
-        backbone = Backbone(body, size)
+        backbone = Backbone(body, size, 3 if attend is None else 4)
     except IndexError as error:
         raise UserError(
             f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "

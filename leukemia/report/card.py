@@ -86,7 +86,8 @@ def _model(found: Findings) -> Iterator[str]:
         if at("stain.grey"):
             masked = f"grey; {masked}"
         layers = at("model.backbone.layers")
-        backbone = at("model.name") + (f" ({', '.join(layers)})" if layers else "")
+        pooled = "; whole and by magenta" if at("model.backbone.attend") else ""
+        backbone = at("model.name") + (f" ({', '.join(layers)}{pooled})" if layers else "")
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
             ("Network", " + ".join(filter(None, (backbone, at("model.head.name"))))),

@@ -47,6 +47,15 @@ def test_layers_with_the_same_weights_and_width_are_not_confused_in_the_cache(fo
     assert np.abs(inner["train"] - outer["train"]).max() > 0.01
 
 
+def test_what_the_maps_are_weighed_by_is_not_confused_in_the_cache(folder):
+    plain, _ = embeddings(folder)
+    both, _ = embeddings(folder, "model.backbone.attend=magenta")
+    width = plain["train"].shape[1]
+    assert both["train"].shape[1] == 2 * width
+    np.testing.assert_allclose(both["train"][:, :width], plain["train"], rtol=1e-5, atol=1e-5)
+    assert np.abs(both["train"][:, width:] - plain["train"]).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("changes", "views"),
     [
@@ -117,7 +126,7 @@ def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
-    assert "| Network | resnet18 (layer1, layer2, layer3) + linear |" in card
+    assert "| Network | resnet18 (layer1, layer2, layer3; whole and by magenta) + linear |" in card
     assert "| Weights kept of stage head | of the head, by linear discriminant analysis |" in card
     again = run_here("evaluate", f"run={run}", SMALL[-1], cache=tmp_path, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

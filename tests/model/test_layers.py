@@ -1,5 +1,6 @@
 """Embeddings from inside a network."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision import models
@@ -8,6 +9,7 @@ from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.explain import grad_cam, last_map
 from leukemia.model.head import LinearHead
+from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
 
 LAYERS = ["layer1", "layer2", "layer3"]
@@ -76,10 +78,12 @@ def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
     assert gradient.isfinite().all()
 
 
-def test_the_last_layer_named_has_the_grad_cam():
+@pytest.mark.parametrize("attend", [None, "magenta"])
+def test_the_last_layer_named_has_the_grad_cam(attend):
     torch.manual_seed(0)
-    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
-    network = Network(Normalize(), backbone, LinearHead(backbone.embed_dim)).eval()
+    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend)
+    normalize = WithMagenta(Normalize()) if attend else Normalize()
+    network = Network(normalize, backbone, LinearHead(backbone.embed_dim)).eval()
     layer = last_map(network, 64)
     shapes: list[torch.Size] = []
     layer.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
@@ -88,3 +92,59 @@ def test_the_last_layer_named_has_the_grad_cam():
     assert shapes[0][1:] == (256, 4, 4)
     assert maps.shape == (4, 64, 64)
     assert maps.max() > 0
+
+
+def test_magenta_weights_follow_colour_and_not_light_and_are_none_without_colour():
+    torch.manual_seed(0)
+    pixels = torch.full((1, 3, 64, 64), 200.0)
+    pixels[:, :, :32, :32] = torch.tensor([120.0, 40.0, 140.0]).reshape(1, 3, 1, 1)  # a nucleus
+    pixels[:, :, 32:, :32] = torch.tensor([90.0, 90.0, 90.0]).reshape(1, 3, 1, 1)  # dark, no stain
+    weigh = WithMagenta(Normalize())
+    found = weigh(pixels)
+    torch.testing.assert_close(found[:, :3], Normalize()(pixels))
+    weights = found[0, 3]
+    # (R + B) / 2 - G is 90 in a quarter and 0 elsewhere: the mean 22.5, the deviation 38.97.
+    assert weights[:32, :32].unique().tolist() == pytest.approx([(90 - 22.5) / 38.97], rel=1e-3)
+    assert weights[32:].max() == weights[:, 32:].max() == 0
+    torch.testing.assert_close(weigh(pixels * 0.7)[0, 3], weights)
+    assert weigh(torch.rand(2, 1, 64, 64).expand(2, 3, 64, 64) * 255)[:, 3].max() < 0.01
+
+
+def test_attending_adds_the_weighted_mean_and_deviation_of_each_map_after_its_own():
+    plain, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    both, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend="magenta")
+    both.load_state_dict(plain.state_dict())
+    plain.eval(), both.eval()
+    images, weights = torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    weights[1] = 0  # nothing is magenta: every pixel counts alike
+    with torch.no_grad():
+        found = both(torch.cat([images, weights], 1))
+        expected = plain(images)
+        maps = plain.body.maps(images)
+    assert both.embed_dim == 2 * plain.embed_dim == found.shape[1]
+    start = 0
+    for name, side, k in (("layer1", 16, 64), ("layer2", 8, 128), ("layer3", 4, 256)):
+        step = 64 // side
+        part, own = found[:, 2 * start : 2 * start + 4 * k], expected[:, start : start + 2 * k]
+        torch.testing.assert_close(part[:, : 2 * k], own)
+        torch.testing.assert_close(part[1, 2 * k :], own[1])
+        cells = weights[0, 0].reshape(side, step, side, step).mean((1, 3)).flatten().double()
+        values = maps[name][0].flatten(1).double().numpy()
+        mean = np.average(values, axis=1, weights=cells)
+        variance = np.average((values - mean[:, None]) ** 2, axis=1, weights=cells)
+        np.testing.assert_allclose(part[0, 2 * k : 3 * k], mean, rtol=0.01, atol=2e-3)
+        np.testing.assert_allclose(part[0, 3 * k :], np.sqrt(variance), rtol=0.01, atol=2e-3)
+        start += 2 * k
+
+
+@pytest.mark.parametrize(
+    ("layers", "attend", "told"),
+    [
+        (None, "magenta", "attend=magenta weighs the maps of layers.*layers is null"),
+        (LAYERS, "nuclei", "attend to be one of null, magenta, but got 'nuclei'"),
+        (LAYERS, 3, "attend to be one of null, magenta, but got 3"),
+    ],
+)
+def test_what_cannot_be_attended_to_is_refused(layers, attend, told):
+    with pytest.raises(UserError, match=rf"model\.backbone\.{told}"):
+        make_backbone("resnet18", None, size=64, layers=layers, attend=attend)
