@@ -26,7 +26,7 @@ import sys
 import numpy as np
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.data.manifest import Manifest
-from leukemia.run import peak_memory
+from leukemia.environment import peak_memory
 n, path = int(sys.argv[1]), sys.argv[2]
 images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 224, 224, 3))  # sparse: no block
 del images

@@ -158,6 +158,12 @@ def _check(cfg: DictConfig) -> None:
     check_count("groups.smallest", cfg.groups.smallest, least=2)
     # Fewer could all be of one class, which teaches nothing.
     check_count("floors.most", cfg.floors.most, least=100)
+    for name, protocol in cfg.protocols.items():
+        if not isinstance(protocol, DictConfig | None):
+            raise UserError(
+                f"Expected protocols.{name} to be null, which leaves it out, or the settings of a "
+                f"split, but got {protocol!r}."
+            )
     if cfg.protocols.kfold is not None:
         check_count("protocols.kfold.folds", cfg.protocols.kfold.folds, least=3)
 

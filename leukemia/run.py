@@ -3,28 +3,18 @@
 import csv
 import io
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import create_text, write_text
 from leukemia.errors import UserError
-
-PACKAGES = (
-    *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf"),
-    *("albumentations", "opencv-python-headless", "pillow", "numpy", "torchstain"),
-    *("scikit-learn", "wandb"),
-)
 
 # Settings that runs of earlier versions lack, with what those did.
 _SINCE = {
@@ -150,6 +140,25 @@ class RunDir:
         except OSError as error:
             raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from going on with the run meanwhile.
+
+        Raises:
+            UserError: another one does.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"'{self.path}' is being trained by another process: wait for its end, or stop it."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def write_skipped(self, rows: Sequence[tuple[str, str]]) -> None:
         """Write the files that were left out, and why."""
         out = io.StringIO()
@@ -188,62 +197,6 @@ def open_run(path: Path) -> tuple[RunDir, DictConfig]:
     return run, cfg
 
 
-def environment(seed: int, *, device: str, seconds: float) -> dict[str, Any]:
-    """Return what a reader needs to repeat the run."""
-    return {
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": device,
-        "seed": seed,
-        "wall_seconds": round(seconds, 1),
-        "peak_memory_mb": peak_memory(),
-    }
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process held at once, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # there ru_maxrss begins with what the process held that started this one
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) // 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (1024**2 if sys.platform == "darwin" else 1024)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON, indented; NaN is refused."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git() -> dict[str, Any] | None:
-    def ask(*words: str) -> str:
-        here = Path(__file__).parent
-        found = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        )
-        return found.stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

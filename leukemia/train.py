@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_array, write_text
+from leukemia.environment import environment
 from leukemia.errors import UserError
-from leukemia.run import RunDir, environment, open_run, write_json
+from leukemia.run import RunDir, open_run, write_json
 from leukemia.settings import settle
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Training:
             pixels = data.pixels()[0]
             rows = sorted(row for part in data.parts.values() for row in part)
             write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
-        with make_trackers(cfg, self.run) as trackers:
+        with self.run.held(), make_trackers(cfg, self.run) as trackers:
             for stage in stages:
                 self._run_stage(stage, data, network, hardware, trackers)
             trackers.conclude(*self._finish(data, network, hardware), data)

@@ -170,6 +170,7 @@ def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
         (["seed=-1"], "Expected seed to be a whole number from 0 on, but got -1"),
         (["protocols.kfold.folds=0"], "Expected protocols.kfold.folds to be a whole number from 3"),
         (["protocols.kfold.folds=2.5"], "Expected protocols.kfold.folds to be a whole number"),
+        (["protocols.kfold=false"], "Expected protocols.kfold to be null, which leaves it out"),
         (["output=file"], "Expected output to be a folder, but 'file' is a file"),
         (["groups.smalest=3"], "Did you mean groups.smallest"),
     ],

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
 from leukemia.cli import CONF
+from leukemia.run import RunDir
 from leukemia.settings import settle
 from tests.commands import SMALL, command, environment, run, run_here
 
@@ -158,6 +159,22 @@ def test_a_second_run_into_the_same_folder_is_refused(finished: Path, cache: Pat
     assert again.returncode == 2
     assert f"resume={finished}" in again.stderr
     assert (finished / "DONE").is_file()
+
+
+def test_a_run_that_another_process_trains_is_not_gone_on_with(
+    finished: Path, cache: Path, tmp_path: Path
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "DONE").unlink()
+    with RunDir(folder).held():
+        busy = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert busy.returncode == 2
+    assert busy.stderr.count("\n") == 1, busy.stderr
+    assert f"'{folder}' is being trained by another process" in busy.stderr
+    assert not (folder / "DONE").exists()
+    free = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert free.returncode == 0, free.stderr
+    assert (folder / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 
 def test_a_resume_refuses_other_settings_and_other_images(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from leukemia.data.duplicates import find_duplicates, thumbnail
 from leukemia.data.files import read_image
 from leukemia.data.stain import scale_stains
-from leukemia.run import peak_memory
+from leukemia.environment import peak_memory
 
 SIZES = (1250, 2500, 5000, 10000)
 COLUMNS = ("images", "planted", "found", "false", "reading_s", "search_s", "peak_mb", "before_mb")

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import check_choice
 from leukemia.data.mask import MaskSpec, stain_finder, stain_mask
-from leukemia.errors import UserError
 
 MODES = ("square", "squash")
 
@@ -28,8 +28,7 @@ def to_square(
     Raises:
         UserError: an unknown mode.
     """
-    if mode not in MODES:
-        raise UserError(f"Expected crop.mode to be one of {', '.join(MODES)}, but got '{mode}'.")
+    check_choice("crop.mode", mode, MODES)
     if rgb.shape[:2] == (size, size):
         return rgb
     if mode == "square" and rgb.shape[0] != rgb.shape[1]:

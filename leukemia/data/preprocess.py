@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_count
-from leukemia.data.crop import shrink, to_square
+from leukemia.check import check_choice, check_count
+from leukemia.data.crop import MODES, shrink, to_square
 from leukemia.data.mask import MaskSpec, apply_mask
 from leukemia.data.normalise import Normaliser
 from leukemia.data.scale_bar import check_treatment, remove_scale_bar
@@ -31,8 +31,8 @@ class Preprocess:
         grey: whether colour is taken away, after ``stain`` and before crop and mask.
 
     Raises:
-        UserError: a size that is no whole number from 1 on, an unknown ``scale_bar``, or
-            clusters of colour in grey.
+        UserError: a size that is no whole number from 1 on, an unknown ``crop`` or
+            ``scale_bar``, or clusters of colour in grey.
     """
 
     mask: MaskSpec = field(default_factory=MaskSpec)
@@ -45,6 +45,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_count("crop.size", self.size)
+        check_choice("crop.mode", self.crop, MODES)
         check_treatment(self.scale_bar)
         if self.grey and self.mask.order == "kmeans":
             raise UserError(

@@ -236,13 +236,13 @@ def test_an_image_that_changed_since_it_was_listed_is_named(dataset, tmp_path):
         open_pixels(*dataset, SMALL, tmp_path / "cache")
 
 
-def test_a_bad_size_or_mode_is_named(dataset, tmp_path):
+def test_a_bad_size_or_mode_is_named():
     with pytest.raises(UserError, match=r"crop.size .* 0"):
         Preprocess(MaskSpec(), size=0)
     with pytest.raises(UserError, match=r"mask.scale_bar .* 'crop'"):
         Preprocess(MaskSpec(), scale_bar="crop")
     with pytest.raises(UserError, match=r"crop.mode .* 'oval'"):
-        open_pixels(*dataset, Preprocess(MaskSpec(), crop="oval"), tmp_path / "cache")
+        Preprocess(MaskSpec(), crop="oval")
 
 
 def test_memory_does_not_grow_with_the_number_of_images(dataset, tmp_path):
