@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
+from leukemia.comparison import compare_runs
+from leukemia.report.compare import compare
 from leukemia.report.predictions import read_predictions
 from tests.commands import painted, run_here
 
@@ -47,6 +50,8 @@ def test_evaluate_gives_the_figures_of_training(
     for name in ("accuracy", "cancer_recall", "nll", "brier", "ece", "roc_auc"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
     assert ours["confusion"] == theirs["confusion"]
+    # Validation is what the score measures the distance to.
+    assert ("out_of_distribution" in ours) == (part == "test")
     tables = [out / "predictions.csv", finished / "predictions" / f"{part}.csv"]
     mine, trained = (read_predictions(path, CLASSES) for path in tables)
     assert mine.files == trained.files
@@ -60,9 +65,11 @@ def test_evaluate_gives_the_figures_of_training(
     assert all(Image.open(out / "figures" / name).size[0] > 300 for name in drawn)
 
 
+@pytest.mark.parametrize(("folder", "filed"), [("other", "other"), ("test", "folder_test")])
 def test_another_folder_is_scored_whole_with_the_run_s_preprocessing(
-    finished: Path, cache: Path, other: Path, tmp_path: Path
+    folder: str, filed: str, finished: Path, cache: Path, other: Path, tmp_path: Path
 ):
+    other = other.rename(tmp_path / folder)
     done = run_here(
         "evaluate",
         f"run={finished}",
@@ -73,7 +80,7 @@ def test_another_folder_is_scored_whole_with_the_run_s_preprocessing(
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["other"]
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())[filed]
     own = json.loads((finished / "metrics.json").read_text())["test"]
     assert figures["n"] == own["n"]
     assert figures["accuracy"] == own["accuracy"]
@@ -150,6 +157,25 @@ def test_runs_are_compared_in_pairs(finished: Path, cache: Path, tmp_path: Path)
     (difference,) = compared["differences"]
     assert difference["difference"]["accuracy"] == 0
     assert difference["mcnemar"]["accuracy"]["p_value"] == 1
+
+
+def test_a_comparison_resamples_the_groups_of_the_split(finished: Path, tmp_path: Path):
+    again = shutil.copytree(finished, tmp_path / "again")
+    table = read_predictions(finished / "predictions" / "test.csv", CLASSES)
+    wrong = replace(table, probabilities=table.probabilities.copy())
+    wrong.probabilities[::3] = np.roll(wrong.probabilities[::3], 1, axis=1)
+    wrong.write(again / "predictions" / "test.csv")
+    lines = [line.split(",") for line in (finished / "split.csv").read_text().splitlines()]
+    group_of = {row[0]: f"patient {row[0][-5]}" for row in lines[1:]}  # by the last digit
+    rows = [[*row[:3], group_of.get(row[0], row[3]), *row[4:]] for row in lines]
+    first = shutil.copytree(finished, tmp_path / "first")
+    (first / "split.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    compare_runs([first, again], "test", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    tables = {str(first): table, str(again): wrong}
+    groups = np.unique([group_of[file] for file in table.files], return_inverse=True)[1]
+    assert found == json.loads(json.dumps(compare(tables, groups)))
+    assert found != json.loads(json.dumps(compare(tables)))
 
 
 @pytest.mark.parametrize(
