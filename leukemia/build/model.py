@@ -30,7 +30,8 @@ def check_settings(cfg: DictConfig) -> None:
     """Refuse what can be told wrong before any image is read.
 
     Raises:
-        UserError: a setting of the loss, a stage, a schedule or the crop that cannot be.
+        UserError: a setting of the loss, a stage, a schedule, the crop or the backbone that
+            cannot be.
     """
     build_loss(cfg)
     images = cfg.data.name != "embeddings"
@@ -38,6 +39,11 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(
             f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
             f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
+        )
+    if images and cfg.stain.grey and cfg.model.backbone.get("attend") is not None:
+        raise UserError(
+            "model.backbone.attend=magenta weighs pixels by their colour, which stain.grey=true "
+            "takes away: use model.backbone.attend=null."
         )
     stages = build_stages(cfg)
     check_count("seed", cfg.seed, 0)

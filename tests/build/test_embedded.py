@@ -134,6 +134,14 @@ def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path
     assert scored == (run / "predictions" / "test.csv").read_text()
 
 
+def test_magenta_is_not_looked_for_in_grey_images(tmp_path: Path):
+    words = ["experiment=frozen", "stain=grey", *SMALL[:1]]
+    done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "use model.backbone.attend=null" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
