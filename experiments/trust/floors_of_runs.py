@@ -16,34 +16,45 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from leukemia.classes import Classes
+from leukemia.data.augment import paper_views
 from leukemia.data.cues import CUES, read_cues
 from leukemia.data.files import list_images, read_image
+from leukemia.data.leaky import VIEWS
 from leukemia.data.pool import in_threads
 from leukemia.data.regions import find_regions
 
 out, name, runs = Path(sys.argv[1]), sys.argv[2], [Path(run) for run in sys.argv[3:]]
 root = Path(os.environ["LEUKEMIA_DATA"])
-images = list_images(root, Classes())
-places = {image.path: row for row, image in enumerate(images)}
-labels = np.array([image.label for image in images])
 
 
-def cues_of(path: str) -> dict[str, np.ndarray]:
-    """Return the shortcuts of one image."""
+def cues_of(name: str) -> dict[str, np.ndarray]:
+    """Return the shortcuts of one image, or of a view of it as split=leaky names them."""
+    path, _, view = name.partition("#")
     rgb = read_image(root / path)
+    if view:
+        rgb = paper_views(rgb, 0, places[path])[VIEWS.index(f"#{view}")]
     return read_cues((root / path).read_bytes(), rgb, find_regions(rgb))
 
 
-found = list(in_threads(cues_of, [image.path for image in images]))
+def listed(run: Path) -> list[tuple[str, str]]:
+    """Return the files of a run's split and their parts."""
+    with (run / "split.csv").open(newline="") as file:
+        return [(row["file"], row["part"]) for row in csv.DictReader(file)]
+
+
+images = list_images(root, Classes())
+places = {image.path: row for row, image in enumerate(images)}
+names = sorted({file for run in runs for file, _ in listed(run)})
+labels = np.array([images[places[name.partition("#")[0]]].label for name in names])
+row_of = {name: row for row, name in enumerate(names)}
+found = list(in_threads(cues_of, names))
 rows = []
 for cue in CUES:
     values = np.stack([one[cue] for one in found])
     truth, called = [], []
     for run in runs:
-        with (run / "split.csv").open(newline="") as file:
-            listed = [(places[row["file"]], row["part"]) for row in csv.DictReader(file)]
         train, test = (
-            np.array([row for row, part in listed if part == wanted])
+            np.array([row_of[file] for file, part in listed(run) if part == wanted])
             for wanted in ("train", "test")
         )
         machine = make_pipeline(StandardScaler(), SVC(C=10)).fit(values[train], labels[train])
