@@ -27,9 +27,9 @@ out, name, runs = Path(sys.argv[1]), sys.argv[2], [Path(run) for run in sys.argv
 root = Path(os.environ["LEUKEMIA_DATA"])
 
 
-def cues_of(name: str) -> dict[str, np.ndarray]:
+def cues_of(file: str) -> dict[str, np.ndarray]:
     """Return the shortcuts of one image, or of a view of it as split=leaky names them."""
-    path, _, view = name.partition("#")
+    path, _, view = file.partition("#")
     rgb = read_image(root / path)
     if view:
         rgb = paper_views(rgb, 0, places[path])[VIEWS.index(f"#{view}")]

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_choice
 from leukemia.data.mask import MaskSpec, stain_finder, stain_mask
 
 MODES = ("square", "squash")
@@ -24,11 +23,7 @@ def to_square(
 
     Returns:
         Shape ``(size, size, 3)``, uint8.
-
-    Raises:
-        UserError: an unknown mode.
     """
-    check_choice("crop.mode", mode, MODES)
     if rgb.shape[:2] == (size, size):
         return rgb
     if mode == "square" and rgb.shape[0] != rgb.shape[1]:

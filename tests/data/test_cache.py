@@ -241,7 +241,7 @@ def test_a_bad_size_or_mode_is_named():
         Preprocess(MaskSpec(), size=0)
     with pytest.raises(UserError, match=r"mask.scale_bar .* 'crop'"):
         Preprocess(MaskSpec(), scale_bar="crop")
-    with pytest.raises(UserError, match=r"crop.mode .* 'oval'"):
+    with pytest.raises(UserError, match=r"crop.mode .*square, squash.* 'oval'"):
         Preprocess(MaskSpec(), crop="oval")
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from leukemia.data.crop import to_square
 from leukemia.data.mask import MaskSpec, stain_mask
-from leukemia.errors import UserError
 
 PURPLE, PALE = (142, 85, 210), (250, 250, 245)
 
@@ -110,8 +109,3 @@ def test_any_size_becomes_square(mode, shape):
     out = to_square(rgb, mode, MaskSpec())
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(out, np.full((224, 224, 3), PURPLE, dtype=np.uint8))
-
-
-def test_an_unknown_mode_is_named():
-    with pytest.raises(UserError, match=r"crop.mode .*square, squash.* 'stretch'"):
-        to_square(smear(10, 10), "stretch", MaskSpec())
