@@ -47,7 +47,7 @@ def _evaluate(scene: Scene, run: FinishedRun) -> float:
     rows = np.arange(scene.batches * BATCH) % len(scene.pixels)
     data = ArrayDataModule(scene.pixels, scene.manifest.labels, {"test": rows})
     module = build_classifier(run.cfg, run.network).eval()
-    return len(predict(module, data.loader("test"), run.hardware))
+    return len(predict(module, data.loader("test"), run.hardware).probabilities)
 
 
 def _plainly(run: FinishedRun, files: list) -> float:  # type: ignore[type-arg]

@@ -54,7 +54,7 @@ def score(cfg: DictConfig) -> None:
     # Imported here, so that help never waits for torch.
     from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
     from leukemia.build.finished import open_finished
-    from leukemia.build.parts import other_folder, own_data, probabilities, strangeness
+    from leukemia.build.parts import judge_part, other_folder, own_data, strangeness
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.groups import identical_groups
     from leukemia.data.leaky import PooledDataModule
@@ -89,14 +89,15 @@ def score(cfg: DictConfig) -> None:
         part, name = "test", _name(cfg.data.root)
         data, manifest = other_folder(finished, Path(cfg.data.root))
         groups = identical_groups(manifest.sha256)
-    scores = probabilities(finished, data, part)
+    seen = judge_part(finished, data, part)
+    scores = seen.probabilities.numpy()
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
     judgement = judge(predictions, calibration, groups)
     figures = {name: {**summarize(predictions, groups), "judgement": judgement}}
     if own:
         figures[name] = mark(own.split, figures[name])
     # Each validation image is itself among what the score measures the distance to.
-    strange = None if own and part == "val" else strangeness(finished, data, part)
+    strange = None if own and part == "val" else strangeness(finished, data, seen.embeddings)
     if strange is not None:
         figures[name]["out_of_distribution"] = strange.mean()
         notes.append(told(strange))
@@ -120,7 +121,7 @@ def score(cfg: DictConfig) -> None:
         attention[name] = looks.shares["grad_cam"]
         notes += looks.warnings(predictions.labels, finished.classes.names)
         pictures = {row: {**pictures.get(row, {}), **maps[row]} for row in maps}
-    settings, network, hardware = finished.cfg, finished.network, finished.hardware
+    settings = finished.cfg
     findings = Findings(
         title=heading(settings, f"{settings.model.name} on {name}"),
         metrics=figures,
@@ -131,7 +132,7 @@ def score(cfg: DictConfig) -> None:
         calibration=calibration,
         judged={name: judgement},
         data=describe_data(settings, own) if own else None,
-        embedding=map_embeddings(settings, own, network, hardware, tables) if own else None,
+        embedding=map_embeddings(settings, {name: seen}, tables) if own else None,
         pictures={name: pictures},
         attention=attention,
     )

@@ -111,7 +111,7 @@ def pool(tables: Sequence[Predictions]) -> Predictions:
 def _held_out(trial: Trial) -> tuple[Predictions, NDArray[np.int64], list[str]]:
     """Return a trial's predictions of its held-out fold, their groups, and what must be known."""
     from leukemia.build.finished import open_finished
-    from leukemia.build.parts import own_data, probabilities
+    from leukemia.build.parts import judge_part, own_data
     from leukemia.results import caveats
 
     finished = open_finished(trial.path, progress=False)
@@ -120,7 +120,7 @@ def _held_out(trial: Trial) -> tuple[Predictions, NDArray[np.int64], list[str]]:
     table = Predictions(
         tuple(data.manifest.files[row] for row in rows),
         data.manifest.labels[rows],
-        probabilities(finished, data, "test"),
+        judge_part(finished, data, "test").probabilities.numpy(),
         data.classes,
     )
     return table, data.split.groups[rows], caveats(finished.cfg, data.split)

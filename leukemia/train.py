@@ -181,41 +181,41 @@ class Training:
         self, data: "Sources", network: "Network", hardware: "Hardware"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
         from leukemia.build.describe import describe_run
-        from leukemia.build.embed import learn_known
         from leukemia.build.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.model.checkpoint import save_atomically
         from leukemia.model.fit import predict
         from leukemia.report.calibration import fit_calibration
+        from leukemia.report.ood import fit_known
         from leukemia.report.table import print_summary
         from leukemia.results import caveats, record, write_page
 
         cfg, run = self.cfg, self.run
         module = build_classifier(cfg, network)
         parts = ("val", "test") if cfg.open_test else ("val",)
+        seen = {part: predict(module, data.loader(part), hardware) for part in parts}
         found = {
-            part: record(run, data, part, predict(module, data.loader(part), hardware))
-            for part in parts
+            part: record(run, data, part, outputs.probabilities.numpy())
+            for part, outputs in seen.items()
         }
         predictions = {part: table for part, (table, _) in found.items()}
         metrics = {part: figures for part, (_, figures) in found.items()}
         calibration = fit_calibration(predictions["val"])
         write_json(run.calibration, calibration.to_dict())
-        if module.tta and isinstance(data, SmearDataModule):
-            module.tta = False
-            scores = predict(module, data.loader("val"), hardware)
-            single = fit_calibration(replace(predictions["val"], probabilities=scores))
-            write_json(run.single_view_calibration, single.to_dict())
         if isinstance(data, SmearDataModule):
-            learn_known(cfg, data, network, hardware).save(run.known)
+            fit_known(seen["val"].embeddings.numpy()).save(run.known)
+            if module.tta:
+                scores = seen["val"].single.numpy()
+                single = fit_calibration(replace(predictions["val"], probabilities=scores))
+                write_json(run.single_view_calibration, single.to_dict())
         save_atomically({"state_dict": network.state_dict()}, run.checkpoints / "best.ckpt")
         write_json(run.metrics, metrics)
-        seen = environment(
+        where = environment(
             cfg.seed,
             device=f"{hardware.accelerator}, {hardware.precision}",
             seconds=time.monotonic() - self.began,
         )
-        write_json(run.environment, seen)
+        write_json(run.environment, where)
         if self.quiet:
             return metrics, predictions
         self.notes += [*caveats(cfg, data.split), *data.split.notes]
@@ -225,9 +225,9 @@ class Training:
             title=f"{cfg.model.name} on {cfg.data.name}",
             metrics=metrics,
             predictions=predictions,
-            environment=seen,
+            environment=where,
             notes=self.notes,
-            shown=describe_run(cfg, data, network, hardware, predictions, calibration),
+            shown=describe_run(cfg, data, seen, predictions, calibration),
         )
         print_summary(
             metrics,

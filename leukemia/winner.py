@@ -8,7 +8,7 @@ from pathlib import Path
 from leukemia.atomic import write_text
 from leukemia.build.describe import describe_run
 from leukemia.build.finished import open_finished
-from leukemia.build.parts import own_data, probabilities
+from leukemia.build.parts import judge_part, own_data
 from leukemia.errors import UserError
 from leukemia.report.predictions import read_predictions
 from leukemia.report.study import Study, Trial, mean
@@ -77,10 +77,13 @@ def _score_trial(study: Study, trial: Trial, run: RunDir) -> dict[str, float | N
     ):
         if file.is_file():
             _copy(file, run.path / file.relative_to(left.path))
-    table, scored = record(run, data, "test", probabilities(finished, data, "test"))
+    seen = {
+        "val": judge_part(finished, data, "val", single=True),
+        "test": judge_part(finished, data, "test"),
+    }
+    table, scored = record(run, data, "test", seen["test"].probabilities.numpy())
     metrics = {"val": trial.figures, "test": scored}
     predictions = {"val": read_predictions(run.predictions("val"), data.classes), "test": table}
-    network, hardware, fitted = finished.network, finished.hardware, finished.calibration()
     write_json(run.metrics, metrics)
     write_page(
         run,
@@ -95,7 +98,7 @@ def _score_trial(study: Study, trial: Trial, run: RunDir) -> dict[str, float | N
             *caveats(cfg, data.split),
             *data.split.notes,
         ],
-        shown=describe_run(cfg, data, network, hardware, predictions, fitted),
+        shown=describe_run(cfg, data, seen, predictions, finished.calibration()),
     )
     run.finish()
     return scored

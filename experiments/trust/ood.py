@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import leukemia
-from leukemia.build.parts import own_data, strangeness
+from leukemia.build.parts import judge_part, own_data, strangeness
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import read_image
 from leukemia.data.perturb import STAIN
@@ -46,7 +46,7 @@ def main() -> None:
         judge = leukemia.load(path, tta=False)
         data = own_data(judge.finished)
         assert isinstance(data, SmearDataModule)
-        own = strangeness(judge.finished, data, "test")
+        own = strangeness(judge.finished, data, judge_part(judge.finished, data, "test").embeddings)
         assert own is not None
         lines.append([Path(path).name, "test", len(own), 0, f"{own.mean():.3f}"])
         rows = data.parts["test"][:: len(data.parts["test"]) // MANY]

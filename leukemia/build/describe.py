@@ -8,14 +8,12 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.build.data import Sources
-from leukemia.build.embed import embed_images
 from leukemia.data.crop import to_square
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.parts import PARTS, Split
-from leukemia.model.hardware import Hardware
-from leukemia.model.network import Network
+from leukemia.model.network import Outputs
 from leukemia.report.calibration import Calibration
 from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
 from leukemia.report.findings import DataFacts, Pictures
@@ -29,8 +27,7 @@ Views = dict[str, npt.NDArray[np.uint8]]
 def describe_run(
     cfg: DictConfig,
     data: Sources,
-    network: Network,
-    hardware: Hardware,
+    seen: Mapping[str, Outputs],
     predictions: Mapping[str, Predictions],
     calibration: Calibration,
 ) -> dict[str, Any]:
@@ -39,14 +36,13 @@ def describe_run(
     Args:
         cfg: the run's settings.
         data: set up, with the run's own parts.
-        network: with the run's weights.
-        hardware: where and in which precision.
+        seen: what the network makes of each part.
         predictions: by part, in the order of `data.parts`.
         calibration: the run's.
     """
     return {
         "data": describe_data(cfg, data),
-        "embedding": map_embeddings(cfg, data, network, hardware, predictions),
+        "embedding": map_embeddings(cfg, seen, predictions),
         "pictures": show_mistakes(data, predictions),
         "calibration": calibration,
         "judged": {
@@ -138,34 +134,24 @@ def map_method(cfg: DictConfig) -> str | None:
 
 
 def map_embeddings(
-    cfg: DictConfig,
-    data: Sources,
-    network: Network,
-    hardware: Hardware,
-    predictions: Mapping[str, Predictions],
+    cfg: DictConfig, seen: Mapping[str, Outputs], predictions: Mapping[str, Predictions]
 ) -> EmbeddingMap | None:
     """Return the images of some parts on a plane, at most 1000 of them.
 
-    The features are those of the images themselves, in one forward pass, also where predictions
-    are means over turned and mirrored views.
+    The features are those of the images themselves, also where predictions are means over turned
+    and mirrored views.
 
     Args:
         cfg: see `map_method`.
-        data: set up.
-        network: its normalisation and backbone are used.
-        hardware: where and in which precision.
-        predictions: by part, in the order of `data.parts`.
+        seen: what the network makes of each part.
+        predictions: by part, each in the order of `seen`.
     """
     method = map_method(cfg)
     if method is None:
         return None
     total = sum(len(table.files) for table in predictions.values())
     drawn = draw_rows(total, cfg.seed)
-    rows = np.concatenate([data.parts[part] for part in predictions])[drawn]
-    if isinstance(data, SmearDataModule):
-        features = embed_images(cfg, data, rows, network, hardware)
-    else:
-        features = np.asarray(data.array)[rows]
+    features = np.concatenate([seen[part].embeddings.numpy() for part in predictions])[drawn]
     points = project(features, seed=cfg.seed, method=method)
     if points is None:
         return None
@@ -174,7 +160,7 @@ def map_embeddings(
         np.concatenate([table.labels for table in predictions.values()])[drawn],
         np.concatenate([table.predicted for table in predictions.values()])[drawn],
         tuple(np.repeat(list(predictions), [len(t.files) for t in predictions.values()])[drawn]),
-        data.classes,
+        next(iter(predictions.values())).classes,
         METHODS[method],
         features.shape[1],
         total,

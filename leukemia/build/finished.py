@@ -17,7 +17,7 @@ from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware
-from leukemia.model.network import Embedder, Network, probabilities_and_embeddings
+from leukemia.model.network import Embedder, Network, judge_batch
 from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
@@ -98,7 +98,7 @@ class FinishedRun:
             torch.inference_mode(),
             torch.autocast(device.type, half or torch.bfloat16, enabled=cast),
         ):
-            found, embeddings = probabilities_and_embeddings(
+            found = judge_batch(
                 network or self.network,
                 inputs,
                 tta=trainer.tta,
@@ -106,8 +106,8 @@ class FinishedRun:
             )
         strange = np.full(len(pixels), np.nan)
         if self.known is not None:
-            strange = self.known.score(embeddings.cpu().numpy())
-        return np.column_stack([found.cpu().numpy(), strange])
+            strange = self.known.score(found.embeddings.cpu().numpy())
+        return np.column_stack([found.probabilities.cpu().numpy(), strange])
 
     def calibration(self, sensitivity: float | None = None) -> Calibration:
         """Return the calibration stored with the run, or one for another sensitivity.

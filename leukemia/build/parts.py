@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from leukemia.build.data import Sources, build_data
-from leukemia.build.embed import embed_images, learn_known
 from leukemia.build.finished import FinishedRun
 from leukemia.build.model import build_classifier
 from leukemia.build.source import cache_dir
@@ -21,6 +21,8 @@ from leukemia.data.overlap import shared_images, thumbnails
 from leukemia.data.parts import Split, read_split, read_table
 from leukemia.errors import UserError
 from leukemia.model.fit import predict
+from leukemia.model.network import Outputs
+from leukemia.report.ood import fit_known
 
 
 def own_data(finished: FinishedRun, root: str | None = None) -> Sources:
@@ -93,32 +95,42 @@ def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[
         )
 
 
-def probabilities(
-    finished: FinishedRun, data: ArrayDataModule, part: str
-) -> npt.NDArray[np.float64]:
-    """Return the class probabilities (N, C) of a part, computed as training's end did."""
+def judge_part(
+    finished: FinishedRun, data: ArrayDataModule, part: str, *, single: bool = False
+) -> Outputs:
+    """Return what the run makes of a part, computed as training's end did.
+
+    Args:
+        finished: the run.
+        data: set up, with the part.
+        part: train, val or test.
+        single: one view of each image, also where the run averages over eight.
+    """
     data.eval_batch_size = finished.cfg.trainer.eval_batch_size
     module = build_classifier(finished.cfg, finished.network).eval()
+    module.tta &= not single
     return predict(module, data.loader(part), finished.hardware)
 
 
 def strangeness(
-    finished: FinishedRun, data: ArrayDataModule, part: str
+    finished: FinishedRun, data: ArrayDataModule, embeddings: torch.Tensor
 ) -> npt.NDArray[np.bool_] | None:
-    """Return which images of a part are out of distribution, (N,); None where none can be told.
+    """Return which images are out of distribution, (N,); None where none can be told.
 
     Makes up for a run of an earlier version, which did not write what it knows.
+
+    Args:
+        finished: the run.
+        data: which the images are of.
+        embeddings: of the images, (N, d).
     """
     if isinstance(data, SmearDataModule) and not finished.run.known.is_file():
-        known = learn_known(finished.cfg, data, finished.network, finished.hardware)
+        known = fit_known(judge_part(finished, data, "val", single=True).embeddings.numpy())
         with suppress(OSError):  # a run that may only be read
             known.save(finished.run.known)
     if finished.known is None:
         return None
-    embeddings = embed_images(
-        finished.cfg, data, data.parts[part], finished.network, finished.hardware
-    )
-    return np.asarray(finished.known.score(embeddings) > finished.known.limit)
+    return np.asarray(finished.known.score(embeddings.numpy()) > finished.known.limit)
 
 
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
 from leukemia.model.loss import DualLoss
-from leukemia.model.network import class_probabilities
+from leukemia.model.network import Network, Outputs, judge_batch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -99,9 +99,10 @@ class Classifier(L.LightningModule):
             on_epoch=True,
         )
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Return probabilities (N, C) in float64."""
-        return class_probabilities(self, batch[0], tta=self.tta)
+    def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return what a whole network makes of a batch."""
+        assert isinstance(self.network, Network)
+        return judge_batch(self.network, batch[0], tta=self.tta, channels_last=self.channels_last)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and the schedule over all steps of the fit."""

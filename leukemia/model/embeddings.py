@@ -82,27 +82,6 @@ def embed(
     return torch.cat(table).numpy()[order]
 
 
-def embed_packed(
-    network: Network,
-    images: npt.NDArray[np.uint8],
-    rows: npt.NDArray[np.int64],
-    *,
-    batch_size: int = 64,
-    **settings: Any,
-) -> npt.NDArray[np.float32]:
-    """Return `embed` of one view, without blanks in the batches: (n, d).
-
-    Sooner where few of many images are asked for; but the last bits of a result depend on which
-    others are.
-    """
-    chunks = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    tables = [
-        embed(network, images[chunk], np.arange(len(chunk)), batch_size=batch_size, **settings)
-        for chunk in chunks
-    ]
-    return np.concatenate(tables)[:, 0]
-
-
 def cached_embeddings(
     network: Network,
     images: npt.NDArray[np.uint8],

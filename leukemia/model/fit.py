@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -24,6 +22,7 @@ from leukemia.check import check_choice, check_count, check_number
 from leukemia.model.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
+from leukemia.model.network import Outputs
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
@@ -197,10 +196,8 @@ def _is_over(last: Path, stage: Stage) -> bool:
     return stopped or int(state["epoch"]) + 1 >= stage.epochs
 
 
-def predict(
-    module: Classifier, loader: DataLoader[Batch], hardware: Hardware
-) -> npt.NDArray[np.float64]:
-    """Return the probabilities (N, C) of a loader's rows, in their order."""
+def predict(module: Classifier, loader: DataLoader[Batch], hardware: Hardware) -> Outputs:
+    """Return what a module around a whole network makes of a loader's rows, in their order."""
     with interruptible():
         batches = make_trainer(hardware).predict(module, loader)
-    return torch.cat([torch.as_tensor(batch) for batch in batches or []]).numpy()
+    return Outputs(*map(torch.cat, zip(*(batches or []), strict=True)))

@@ -1,6 +1,6 @@
 """The whole network: raw pixels in, logits or probabilities out."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -40,29 +40,35 @@ class Embedder(Protocol):
         """Return the embeddings (N, d) of raw images (N, 3, H, W)."""
 
 
-def class_probabilities(
-    network: nn.Module, inputs: torch.Tensor, *, tta: bool = False, channels_last: bool = False
-) -> torch.Tensor:
-    """Return the probabilities (N, C) of a batch, in float64.
+class Outputs(NamedTuple):
+    """What a network makes of N inputs.
 
     Args:
-        network: inputs to logits (N, C), in eval mode.
+        probabilities: of the classes, (N, C), float64; means over all views.
+        single: those of the inputs as they are, (N, C), float64.
+        embeddings: of the inputs as they are, (N, d), float32.
+    """
+
+    probabilities: torch.Tensor
+    single: torch.Tensor
+    embeddings: torch.Tensor
+
+
+def judge_batch(
+    network: Embedder, inputs: torch.Tensor, *, tta: bool = False, channels_last: bool = False
+) -> Outputs:
+    """Return what a network in eval mode makes of a batch.
+
+    Args:
+        network: in two steps.
         inputs: raw images (N, 3, H, W), or embeddings (N, d), of which there is but one view.
         tta: average the probabilities over the eight flips and quarter turns.
         channels_last: hand images to the network in that memory format.
     """
     views = _views(inputs, tta=tta, channels_last=channels_last)
-    return torch.stack([network(view).double().softmax(1) for view in views]).mean(0)
-
-
-def probabilities_and_embeddings(
-    network: Embedder, images: torch.Tensor, *, tta: bool = False, channels_last: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `class_probabilities` of raw images, and the embeddings (N, d) of the first view."""
-    views = _views(images, tta=tta, channels_last=channels_last)
     embeddings = [network.embed(view) for view in views]
     scores = [network.head(embedding).double().softmax(1) for embedding in embeddings]
-    return torch.stack(scores).mean(0), embeddings[0].float()
+    return Outputs(torch.stack(scores).mean(0), scores[0], embeddings[0].float())
 
 
 def _views(inputs: torch.Tensor, *, tta: bool, channels_last: bool) -> list[torch.Tensor]:

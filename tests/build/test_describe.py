@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from torch import nn
 
 from leukemia.build import describe
 from leukemia.classes import Classes
@@ -13,8 +13,7 @@ from leukemia.data.mask import MaskSpec
 from leukemia.data.preprocess import Preprocess
 from leukemia.data.split import stratified_split
 from leukemia.errors import UserError
-from leukemia.model.hardware import Hardware
-from leukemia.model.network import Network
+from leukemia.model.network import Outputs
 from leukemia.report.predictions import Predictions
 
 CLASSES = Classes(("A", "B"), benign="A")
@@ -110,12 +109,17 @@ def embeddings(tmp_path):
     return data
 
 
+def seen_of(data):
+    """What a network makes of validation and test that passes its inputs on."""
+    found = {part: torch.from_numpy(data.array[data.parts[part]]) for part in ("val", "test")}
+    return {part: Outputs(rows, rows, rows) for part, rows in found.items()}
+
+
 def test_a_point_of_the_map_is_of_its_image(embeddings, monkeypatch):
     monkeypatch.setattr(describe, "project", lambda rows, seed, method: rows[:, :2])
     cfg = OmegaConf.create({"seed": 0})
-    network = Network(nn.Identity(), nn.Identity(), nn.Identity())
     predictions = all_wrong(embeddings)
-    found = describe.map_embeddings(cfg, embeddings, network, Hardware(), predictions)
+    found = describe.map_embeddings(cfg, seen_of(embeddings), predictions)
     rows = np.concatenate([embeddings.parts["val"], embeddings.parts["test"]])
     assert (found.points == embeddings.array[rows, :2]).all()
     assert (found.labels == embeddings.manifest.labels[rows]).all()
@@ -127,8 +131,7 @@ def test_a_point_of_the_map_is_of_its_image(embeddings, monkeypatch):
 def test_embeddings_have_no_pictures_and_a_map_can_be_left_out(embeddings):
     predictions = all_wrong(embeddings)
     assert describe.show_mistakes(embeddings, predictions) == {}
-    network = Network(nn.Identity(), nn.Identity(), nn.Identity())
     cfg = OmegaConf.create({"seed": 0, "report": {"map": None}})
-    assert describe.map_embeddings(cfg, embeddings, network, Hardware(), predictions) is None
+    assert describe.map_embeddings(cfg, seen_of(embeddings), predictions) is None
     with pytest.raises(UserError, match=r"report\.map"):
         describe.map_method(OmegaConf.create({"report": {"map": "pca"}}))
