@@ -21,6 +21,8 @@ FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 """What is decoded. Of Pillow's other readers, EPS starts a program, and JPEG 2000 takes some
 truncated files for whole ones."""
 
+_BITS_PER_SAMPLE: Final = 258  # a tag of TIFF
+_DARKEST: Final = 16  # 12 bits in 16 leave no brighter value in the upper byte than 15
 _NOTES: Final = {".txt", ".csv", ".md", ".json"}
 
 
@@ -192,7 +194,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
 
     Raises:
         BadImage: no image, a truncated or damaged one, several frames, more than `MAX_PIXELS`
-            pixels, or values that have no known range in 8 bits.
+            pixels, or values of no known range in 8 bits (12 bits in the place of 16, for one).
     """
     known = ", ".join(FORMATS)
     too_large = f"its header promises more than {MAX_PIXELS // 1_000_000} million pixels"
@@ -206,8 +208,15 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
             # 16 bits without a sign have modes of their own; nothing tells the range of others.
             if image.format == "TIFF" and image.mode == "I":
                 raise BadImage("32-bit or signed values: save it with 8 or 16 bits")
+            deep = _is_deep(image, data)
             image.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            rgb = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            if deep and rgb.max() < _DARKEST:
+                raise BadImage(
+                    f"no value above {_DARKEST * 256 - 1} of 65535, as from a 12-bit camera: "
+                    f"stretch it to 16 bits, or save it with 8"
+                )
+            return rgb
     except BadImage:
         raise
     except UnidentifiedImageError as error:
@@ -217,6 +226,16 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
     # Damaged files make the decoders raise nearly anything: OSError, SyntaxError, struct.error...
     except Exception as error:
         raise BadImage(f"damaged: {' '.join(str(error).split())}") from error
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether an image has more than 8 bits a channel, which Pillow drops from colours unsaid."""
+    if image.format == "TIFF":
+        bits: tuple[int, ...] = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
+        return max(bits) > 8
+    if image.format == "PNG":
+        return data[24] > 8
+    return image.mode.startswith("I")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -105,8 +105,10 @@ def paint_smears(
     marker = folder / ".painted.json"
     if _painted(marker, settings):
         return folder
-    if folder.exists() and not marker.is_file() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' holds other files: name an empty folder for painted smears.")
+    if folder.is_file() or (folder.is_dir() and not marker.is_file() and any(folder.iterdir())):
+        raise UserError(
+            f"'{folder}' is or holds something else: name an empty folder for painted smears."
+        )
     own, old = (folder.parent / f".{folder.name}.{os.getpid()}{end}" for end in ("", ".old"))
     try:
         for left in (own, old):

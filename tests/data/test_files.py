@@ -294,6 +294,16 @@ BAD = {
     "floats": (encode(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
     "32 bits": (encode(Image.new("I", (2, 2), 70_000), "TIFF"), "32-bit"),
     "8 bits in 32": (encode(Image.new("I", (2, 2), 200), "TIFF"), "32-bit"),
+    **{
+        f"12 bits {name}": (cv2.imencode(suffix, values)[1].tobytes(), "12-bit camera")
+        for name, suffix, values in (
+            ("grey tiff", ".tiff", np.full((4, 4), 4095, np.uint16)),
+            ("grey png", ".png", np.full((4, 4), 4095, np.uint16)),
+            ("colour tiff", ".tiff", np.full((4, 4, 3), 4095, np.uint16)),
+            ("colour png", ".png", np.full((4, 4, 3), 4095, np.uint16)),
+        )
+    },
+    "12 bits pgm": (b"P5 1 1 65535\n\x0f\xff", "12-bit camera"),
     "negative values": (encode(Image.new("I", (2, 2), -1), "TIFF"), "32-bit"),
 }
 

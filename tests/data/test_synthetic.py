@@ -49,10 +49,11 @@ def test_a_finished_painting_is_reused_and_other_settings_repaint(tmp_path):
     assert (folder / "Pro" / "WBC-Pro-003.jpg").is_file()
 
 
-def test_a_folder_of_other_files_is_left_alone(tmp_path):
+@pytest.mark.parametrize("name", ["", "mine.txt"], ids=["folder", "file"])
+def test_what_was_there_before_is_left_alone(name, tmp_path):
     (tmp_path / "mine.txt").write_text("kept")
-    with pytest.raises(UserError, match="holds other files"):
-        paint_smears(tmp_path, per_class=1)
+    with pytest.raises(UserError, match="is or holds something else"):
+        paint_smears(tmp_path / name, per_class=1)
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
