@@ -11,10 +11,12 @@ from unittest import mock
 
 import numpy as np
 
-# A training of seconds over both stages, on painted smears.
+# A training of seconds over both stages, on painted smears: the network has 0.3 million weights
+# where ResNet18 has 11, and batch normalisation like it.
 SMALL = [
     "data=synthetic",
     "data.per_class=20",
+    "model.backbone.name=shufflenet_v2_x0_5",
     "crop.size=64",
     "model.backbone.weights=null",
     "head=linear",

@@ -54,7 +54,13 @@ def plain(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     return rows(tmp_path_factory.mktemp("plain") / "run", "history.csv", cache, *FINETUNE)
 
 
-FINETUNE = [*SMALL, "stages=[finetune]", "stage.finetune.epochs=2", "trainer.precision=32-true"]
+FINETUNE = [
+    *SMALL,
+    "model.backbone.name=resnet18",
+    "stages=[finetune]",
+    "stage.finetune.epochs=2",
+    "trainer.precision=32-true",
+]
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,26 @@ def test_figures_agree_with_scikit_learn_on_the_predictions_file(finished: Path)
     assert found["confusion"] == reference.confusion_matrix(truth, decided).tolist()
 
 
-@pytest.mark.parametrize(("stage", "epochs"), [("head", 3), ("finetune", 2)])
+@pytest.mark.parametrize(
+    ("stage", "epochs", "changes"),
+    [
+        ("head", 3, []),
+        ("finetune", 2, []),
+        pytest.param(
+            "finetune", 2, ["model.backbone.name=resnet18"], marks=pytest.mark.slow, id="resnet18"
+        ),
+    ],
+)
 def test_kill_and_resume_equals_an_uninterrupted_run(
-    stage: str, epochs: int, finished: Path, cache: Path, tmp_path: Path
+    stage: str, epochs: int, changes: list[str], finished: Path, cache: Path, tmp_path: Path
 ):
-    folder = tmp_path / "killed"
+    folder, settings = tmp_path / "killed", [*SMALL, *changes]
+    if changes:
+        finished = tmp_path / "whole"
+        done = run("train", *settings, f"hydra.run.dir={finished}", cache=cache, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     process = subprocess.Popen(
-        command("train", *SMALL, f"hydra.run.dir={folder}"),
+        command("train", *settings, f"hydra.run.dir={folder}"),
         cwd=tmp_path,
         env=environment(cache),
         stdout=subprocess.DEVNULL,
@@ -275,7 +288,7 @@ MISTAKES = {
     "absent folder": (["data.root=nowhere"], "nowhere"),
     "unknown setting": (["trainer.max_epoch=3"], "trainer.max_epochs"),
     "unknown model": (["model=resnet19"], "model/resnet19"),
-    "unknown backbone": (["model.backbone.name=resnet19", *SMALL], "model.backbone.name"),
+    "unknown backbone": ([*SMALL, "model.backbone.name=resnet19"], "model.backbone.name"),
     "no weights file": ([*SMALL, "model.backbone.weights=nowhere.pth"], "nowhere.pth"),
     "negative lambda": ([*SMALL, "loss.lambda_nll=-1"], "loss.lambda_nll"),
     "lambda no number": ([*SMALL, "loss.lambda_bce=much"], "loss.lambda_bce"),
