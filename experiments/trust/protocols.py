@@ -1,0 +1,164 @@
+"""Every split protocol beside every model: a table and a figure.
+
+python experiments/trust/protocols.py [MODEL RUN [RUN ...]]
+
+adds the test figures of finished runs, or those of a study of folds over all of its folds, to
+protocols.csv under the name MODEL, takes in the audit's floors and the recorded runs on the paper's
+files, and draws protocols.png.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from leukemia.report.figures import CLASS_COLOURS, GREY, save
+
+HERE = Path(__file__).parent
+SPLITS = ("leaky", "stratified", "paper", "grouped", "kfold")
+COLOURS = (*CLASS_COLOURS, GREY)
+FIGURES = ("accuracy", "cancer_sensitivity", "cancer_specificity")
+COLUMNS = (
+    *("model", "split", "seed", "n"),
+    *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
+    *("nll", "minutes", "commit"),
+)
+FLOORS = ("colour histogram", "lower right corner")
+RECORDED = {
+    "resnet18": "ResNet18, defaults",
+    "frozen": "frozen",
+    "baseline, He's first weights": "baseline",
+    "robust": "robust",
+}
+FOLDS = {"kfold_resnet18": "ResNet18, defaults", "kfold_robust_blur": "robust and blur"}
+Row = dict[str, Any]
+
+
+def bounds(name: str, found: list[float] | None) -> Row:
+    """Return the columns of an interval."""
+    low, high = found or ("", "")
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def judged(figures: dict[str, Any]) -> Row:
+    """Return the columns of a part of a metrics.json."""
+    return {
+        "n": figures["n"],
+        "accuracy": figures["accuracy"],
+        **bounds("accuracy", figures["interval"]["accuracy"]),
+        "cancer_sensitivity": figures["cancer_recall"],
+        **bounds("cancer_sensitivity", figures["interval"]["cancer_recall"]),
+        "cancer_specificity": figures["cancer_specificity"],
+        **bounds("cancer_specificity", figures["interval"]["cancer_specificity"]),
+        "nll": figures["nll"],
+    }
+
+
+def of_run(model: str, run: Path) -> Row:
+    """Return the row of a run, or of a study of folds."""
+    figures = json.loads((run / "metrics.json").read_text())
+    trials = sorted(run.glob("[0-9]")) if "pooled" in figures else [run]
+    where = [json.loads((trial / "environment.json").read_text()) for trial in trials]
+    cfg = OmegaConf.load(trials[0] / "config.yaml")
+    return {
+        "model": model,
+        "split": cfg.split.name,
+        "seed": cfg.seed,
+        **judged(figures.get("pooled") or figures["test"]),
+        "minutes": round(sum(one["wall_seconds"] for one in where) / 60, 1),
+        "commit": where[0]["git"]["commit"][:10],
+    }
+
+
+def of_floor(floor: dict[str, Any]) -> Row:
+    """Return the row of a floor in an audit.json."""
+    return {
+        "model": floor["features"],
+        "split": floor["protocol"],
+        "n": floor["n"],
+        "accuracy": floor["accuracy"],
+        **bounds("accuracy", floor["interval"]),
+        "cancer_sensitivity": floor["cancer_recall"],
+        **bounds("cancer_sensitivity", floor["cancer_recall_interval"]),
+    }
+
+
+def of_record(line: dict[str, str]) -> Row:
+    """Return the row of a recorded run on the paper's files."""
+    return {
+        **{key: line[key] for key in COLUMNS if key in line},
+        "model": RECORDED[line["run"]],
+        "split": "paper",
+        **bounds("cancer_sensitivity", [line["sensitivity_low"], line["sensitivity_high"]]),
+        "minutes": round(float(line["wall_seconds"]) / 60, 1),
+    }
+
+
+def known() -> list[Row]:
+    """Return what stands elsewhere: the audit's floors, the paper's files, recorded folds."""
+    audit = json.loads((HERE / "audit" / "audit.json").read_text())
+    rows = [of_floor(floor) for floor in audit["floors"] if floor["features"] in FLOORS]
+    with (HERE.parent / "paper_system" / "results.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows += [of_record(one) for one in lines if one["part"] == "test" and one["run"] in RECORDED]
+    for folder, model in FOLDS.items():
+        figures = json.loads((HERE / folder / "metrics.json").read_text())["pooled"]
+        rows.append({"model": model, "split": "kfold", "seed": 0, **judged(figures)})
+    return rows
+
+
+def draw(rows: list[Row]) -> Figure:
+    """Draw each run's figures with their intervals, protocol after protocol."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure(figsize=(12, 10), layout="constrained")
+    for axes, name in zip(figure.subplots(3, 1, sharex=True), FIGURES, strict=True):
+        for number, model in enumerate(models):
+            for place, split in enumerate(SPLITS):
+                found = [r for r in rows if (r["model"], r["split"]) == (model, split)]
+                middle = place + 0.8 * ((number + 0.5) / len(models) - 0.5)
+                for nth, row in enumerate(found):
+                    if row[name] == "":
+                        continue
+                    x = middle + 0.025 * (nth - (len(found) - 1) / 2)
+                    axes.plot(x, float(row[name]), "o", color=COLOURS[number], markersize=4)
+                    if row[f"{name}_low"] != "":
+                        ends = (float(row[f"{name}_low"]), float(row[f"{name}_high"]))
+                        axes.vlines(x, *ends, color=COLOURS[number], linewidth=1)
+        axes.set(ylabel=name.replace("_", " "), ylim=(None, 1.005))
+        axes.grid(axis="y")
+        axes.set_xticks(range(len(SPLITS)), SPLITS)
+    handles = [
+        axes.plot([], [], "o", color=COLOURS[i], label=model)[0] for i, model in enumerate(models)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Take in the runs, and draw."""
+    table = HERE / "protocols.csv"
+    before: list[Row] = []
+    if table.is_file():
+        with table.open(newline="") as file:
+            before = list(csv.DictReader(file))
+    new = known() + [of_run(sys.argv[1], Path(run)) for run in sys.argv[2:]]
+    rows = {
+        (row["model"], SPLITS.index(row["split"]), str(row.get("seed", ""))): row
+        for row in before + new
+    }
+    lines = [dict.fromkeys(COLUMNS, "") | rows[key] for key in sorted(rows)]
+    for row in lines:
+        row |= {key: f"{float(row[key]):.4f}" for key in COLUMNS[4:14] if row[key] != ""}
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    save(draw(lines), HERE / "protocols.png")
+
+
+if __name__ == "__main__":
+    main()
