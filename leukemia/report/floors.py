@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import resample
 
 from leukemia.classes import Classes
 from leukemia.report.intervals import proportion
@@ -80,8 +81,8 @@ def measure_floors(
         classes: the class scheme.
         protocols: by name of the split.
         penalty: the machine's C; nothing is tuned.
-        most: images to learn from, drawn at random where there are more: the machine's time grows
-            with their square.
+        most: images to learn from, drawn from each class by its share where there are more: the
+            machine's time grows with their square.
 
     Returns:
         One floor for each protocol and kind of features, in the order of `by_feature`.
@@ -131,7 +132,9 @@ def _predict(
     for every, test in protocol.folds:
         train = every
         if len(every) > most:
-            train = np.random.default_rng(0).choice(every, most, replace=False)
+            train = resample(
+                every, n_samples=most, replace=False, stratify=labels[every], random_state=0
+            )
         machine = make_pipeline(StandardScaler(), SVC(C=penalty))
         predicted.append(machine.fit(values[train], labels[train]).predict(values[test]))
     rows = np.concatenate([test for _, test in protocol.folds])

@@ -84,3 +84,12 @@ def test_no_more_images_are_learnt_from_than_allowed(cues):
     (every,) = measure_floors(values, LABELS, CLASSES, {"paper": ALONE})
     assert enough == every
     assert few.accuracy < every.accuracy
+
+
+def test_a_rare_class_is_among_the_images_learnt_from():
+    labels = np.r_[np.zeros(300, np.int64), np.ones(6, np.int64)]
+    told = {"mark": labels[:, None].astype(np.float32)}
+    rows = np.arange(306)
+    both = Protocol([(rows, rows)], rows)
+    (floor,) = measure_floors(told, labels, Classes(("A", "B"), benign="A"), {"all": both}, most=51)
+    assert floor.accuracy == 1
