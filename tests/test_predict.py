@@ -14,7 +14,10 @@ from PIL import Image
 from scipy.special import softmax
 
 import leukemia
+from leukemia.classes import Classes
 from leukemia.errors import UserError
+from leukemia.report.calibration import fit_calibration
+from leukemia.report.predictions import Predictions
 from tests.commands import run, run_here
 from tests.odd_files import write_bad, write_good
 
@@ -186,6 +189,21 @@ def test_the_stored_calibration_is_applied(finished, smears, predictor, tmp_path
     np.testing.assert_allclose(
         predictor.predict(images).probabilities, softmax(np.log(p.probabilities) / stored, axis=1)
     )
+
+
+def test_the_calibration_of_one_view_is_fitted_on_one_view(finished, smears, tmp_path):
+    table = rows(finished / "predictions" / "val.csv")
+    bare = run_with(finished, tmp_path / "bare", temperature=1.0, threshold=0.5, confidence=0.0)
+    scores = leukemia.load(bare).predict([smears / row["file"] for row in table])
+    labels = np.array([CLASSES.index(row["label"]) for row in table])
+    fitted = fit_calibration(
+        Predictions(tuple(scores.files), labels, scores.probabilities, Classes())
+    )
+    stored = json.loads((finished / "calibration_single_view.json").read_text())
+    eight = json.loads((finished / "calibration.json").read_text())
+    assert fitted.temperature == pytest.approx(stored["temperature"], rel=1e-3)
+    assert fitted.threshold == pytest.approx(stored["threshold"], abs=1e-6)
+    assert stored != eight
 
 
 def run_with(finished: Path, folder: Path, **values: float) -> Path:
