@@ -22,11 +22,8 @@ HERE = Path(__file__).parent
 SPLITS = ("leaky", "stratified", "paper", "grouped", "kfold")
 COLOURS = (*CLASS_COLOURS, GREY)
 FIGURES = ("accuracy", "cancer_sensitivity", "cancer_specificity")
-COLUMNS = (
-    *("model", "split", "seed", "n"),
-    *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
-    *("nll", "minutes", "commit"),
-)
+NUMBERS = (*(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")), "nll")
+COLUMNS = ("model", "split", "seed", "n", *NUMBERS, "minutes", "commit")
 FLOORS = ("colour histogram", "lower right corner")
 RECORDED = {
     "resnet18": "ResNet18, defaults",
@@ -38,24 +35,19 @@ FOLDS = {"kfold_resnet18": "ResNet18, defaults", "kfold_robust_blur": "robust an
 Row = dict[str, Any]
 
 
-def bounds(name: str, found: list[float] | None) -> Row:
-    """Return the columns of an interval."""
-    low, high = found or ("", "")
-    return {f"{name}_low": low, f"{name}_high": high}
+def measured(name: str, value: float | str, interval: list[Any] | None) -> Row:
+    """Return the columns of a figure and its interval."""
+    low, high = interval or ("", "")
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def judged(figures: dict[str, Any]) -> Row:
     """Return the columns of a part of a metrics.json."""
-    return {
-        "n": figures["n"],
-        "accuracy": figures["accuracy"],
-        **bounds("accuracy", figures["interval"]["accuracy"]),
-        "cancer_sensitivity": figures["cancer_recall"],
-        **bounds("cancer_sensitivity", figures["interval"]["cancer_recall"]),
-        "cancer_specificity": figures["cancer_specificity"],
-        **bounds("cancer_specificity", figures["interval"]["cancer_specificity"]),
-        "nll": figures["nll"],
-    }
+    names = zip(FIGURES, ("accuracy", "cancer_recall", "cancer_specificity"), strict=True)
+    row: Row = {"n": figures["n"], "nll": figures["nll"]}
+    for name, key in names:
+        row |= measured(name, figures[key], figures["interval"][key])
+    return row
 
 
 def of_run(model: str, run: Path) -> Row:
@@ -80,10 +72,8 @@ def of_floor(floor: dict[str, Any]) -> Row:
         "model": floor["features"],
         "split": floor["protocol"],
         "n": floor["n"],
-        "accuracy": floor["accuracy"],
-        **bounds("accuracy", floor["interval"]),
-        "cancer_sensitivity": floor["cancer_recall"],
-        **bounds("cancer_sensitivity", floor["cancer_recall_interval"]),
+        **measured("accuracy", floor["accuracy"], floor["interval"]),
+        **measured("cancer_sensitivity", floor["cancer_recall"], floor["cancer_recall_interval"]),
     }
 
 
@@ -93,7 +83,11 @@ def of_record(line: dict[str, str]) -> Row:
         **{key: line[key] for key in COLUMNS if key in line},
         "model": RECORDED[line["run"]],
         "split": "paper",
-        **bounds("cancer_sensitivity", [line["sensitivity_low"], line["sensitivity_high"]]),
+        **measured(
+            "cancer_sensitivity",
+            line["cancer_sensitivity"],
+            [line["sensitivity_low"], line["sensitivity_high"]],
+        ),
         "minutes": round(float(line["wall_seconds"]) / 60, 1),
     }
 
@@ -152,7 +146,7 @@ def main() -> None:
     }
     lines = [dict.fromkeys(COLUMNS, "") | rows[key] for key in sorted(rows)]
     for row in lines:
-        row |= {key: f"{float(row[key]):.4f}" for key in COLUMNS[4:14] if row[key] != ""}
+        row |= {key: f"{float(row[key]):.4f}" for key in NUMBERS if row[key] != ""}
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

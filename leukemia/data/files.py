@@ -229,7 +229,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether an image has more than 8 bits a channel, which Pillow drops from colours unsaid."""
+    """Whether a file has more than 8 bits a channel; of colours Pillow keeps 8 and does not say."""
     if image.format == "TIFF":
         bits: tuple[int, ...] = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
         return max(bits) > 8
