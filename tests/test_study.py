@@ -141,7 +141,13 @@ def test_the_same_command_on_a_finished_study_runs_and_scores_nothing(whole: Pat
     assert "it is opened once" in other.stderr
 
 
-@pytest.mark.parametrize("launcher", [[], ["launcher=local", "n=2"]], ids=["serial", "local"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param([], id="serial"),
+        pytest.param(["launcher=local", "n=2"], id="local", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_study_goes_on_and_runs_no_trial_twice(
     launcher: list[str], whole: Path, home: Path
 ):
@@ -309,7 +315,7 @@ def test_plain_multirun_in_processes_of_their_own(home: Path):
         assert (folder / "DONE").exists()
         assert (folder / "report.html").exists()
     arguments += ["hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1"]
-    wrong = run("train", *arguments, cache=home, cwd=home)
+    wrong = run_here("train", *arguments, cache=home, cwd=home)
     assert wrong.returncode == 2
     lines = [line for line in wrong.stderr.splitlines() if line]
     assert set(lines) == {lines[0]}
