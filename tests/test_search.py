@@ -27,7 +27,7 @@ SEARCH = [
     "stage.head.epochs=4",
     "stage.head.batch_size=16",
     "trainer.save_every=0",
-    "study.trials=6",
+    "study.trials=5",
     "study.pruner.startup_trials=2",
     "study.pruner.warmup_epochs=1",
     "loss.lambda_nll=1",
@@ -62,14 +62,14 @@ def whole(home: Path) -> Path:
     """An uninterrupted search."""
     done = search(home, "study.name=whole")
     assert done.returncode == 0, done.stderr
-    assert "6 of 6 trials to run" in done.stdout
+    assert "5 of 5 trials to run" in done.stdout
     assert done.stdout.count("Scored on test, once") == 1
     return home / "runs" / "whole"
 
 
 def test_a_search_tries_what_its_space_allows_and_prunes(whole: Path):
     rows = table(whole)
-    assert len(rows) == 6
+    assert len(rows) == 5
     for row in rows:
         assert 1e-4 <= float(row["stage.head.optimizer.lr"]) <= 0.1
         assert 0 <= float(row["model.head.dropout"]) <= 0.6
@@ -104,13 +104,13 @@ def test_parallel_coordinates_have_a_line_a_finished_trial(whole: Path):
 
 
 def test_a_search_that_is_made_longer_goes_on_as_if_it_had_been_so_at_once(whole: Path, home: Path):
-    first = search(home, "study.name=longer", "study.trials=4")
+    first = search(home, "study.name=longer", "study.trials=3")
     assert first.returncode == 0, first.stderr
     # Its winner was scored: another may win now, which the folder says no to.
     (home / "runs" / "longer" / "winner" / "chosen.json").unlink()
     again = search(home, "study.name=longer")
     assert again.returncode == 0, again.stderr
-    assert "2 of 6 trials to run" in again.stdout
+    assert "2 of 5 trials to run" in again.stdout
     assert table(home / "runs" / "longer") == table(whole)
 
 
@@ -166,7 +166,7 @@ def test_a_killed_search_goes_on_with_the_same_command(whole: Path, home: Path):
     assert not (folder / "winner").exists()
     again = search(home, "study.name=killed")
     assert again.returncode == 0, again.stderr
-    assert "6 trials to run" in again.stdout
+    assert "5 trials to run" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert table(folder) == table(whole)
 
