@@ -56,7 +56,6 @@ def plain(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
 
 FINETUNE = [
     *SMALL,
-    "model.backbone.name=resnet18",
     "stages=[finetune]",
     "stage.finetune.epochs=2",
     "trainer.precision=32-true",
