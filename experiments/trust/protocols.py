@@ -21,6 +21,7 @@ from leukemia.report.figures import CLASS_COLOURS, GREY, save
 HERE = Path(__file__).parent
 SPLITS = ("leaky", "stratified", "paper", "grouped", "kfold")
 COLOURS = (*CLASS_COLOURS, GREY)
+HALF = ", half size"  # drawn hollow, in the colour of the model at full size
 FIGURES = ("accuracy", "cancer_sensitivity", "cancer_specificity")
 NUMBERS = (*(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")), "nll")
 COLUMNS = ("model", "split", "seed", "n", *NUMBERS, "minutes", "commit")
@@ -108,6 +109,12 @@ def known() -> list[Row]:
 def draw(rows: list[Row]) -> Figure:
     """Draw each run's figures with their intervals, protocol after protocol."""
     models = list(dict.fromkeys(row["model"] for row in rows))
+    whole = list(dict.fromkeys(model.removesuffix(HALF) for model in models))
+    looks = {}
+    for model in models:
+        colour = COLOURS[whole.index(model.removesuffix(HALF))]
+        hollow = "w" if model.endswith(HALF) else colour
+        looks[model] = {"color": colour, "markerfacecolor": hollow, "markersize": 4}
     figure = Figure(figsize=(12, 10), layout="constrained")
     for axes, name in zip(figure.subplots(3, 1, sharex=True), FIGURES, strict=True):
         for number, model in enumerate(models):
@@ -118,16 +125,14 @@ def draw(rows: list[Row]) -> Figure:
                     if row[name] == "":
                         continue
                     x = middle + 0.025 * (nth - (len(found) - 1) / 2)
-                    axes.plot(x, float(row[name]), "o", color=COLOURS[number], markersize=4)
                     if row[f"{name}_low"] != "":
                         ends = (float(row[f"{name}_low"]), float(row[f"{name}_high"]))
-                        axes.vlines(x, *ends, color=COLOURS[number], linewidth=1)
+                        axes.vlines(x, *ends, color=looks[model]["color"], linewidth=1)
+                    axes.plot(x, float(row[name]), "o", **looks[model])
         axes.set(ylabel=name.replace("_", " "), ylim=(None, 1.005))
         axes.grid(axis="y")
         axes.set_xticks(range(len(SPLITS)), SPLITS)
-    handles = [
-        axes.plot([], [], "o", color=COLOURS[i], label=model)[0] for i, model in enumerate(models)
-    ]
+    handles = [axes.plot([], [], "o", label=model, **looks[model])[0] for model in models]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
