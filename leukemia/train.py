@@ -149,7 +149,6 @@ class Training:
         import torch
 
         from leukemia.build.model import build_classifier, build_stage_data, is_discriminant
-        from leukemia.build.network import embeds_grey
         from leukemia.model.checkpoint import save_atomically
         from leukemia.model.fit import History, fit_stage
         from leukemia.report.history import read_history, write_history
@@ -172,8 +171,8 @@ class Training:
         if stage.name == "head" and is_discriminant(self.cfg):
             from leukemia.model.discriminant import fit_discriminant_stage
 
-            known, parts = stage_data.training_rows(), 1 + embeds_grey(self.cfg)
-            fit_discriminant_stage(module, stage_data, known, hardware, history, parts)
+            known = stage_data.training_rows()
+            fit_discriminant_stage(module, stage_data, known, hardware, history)
         else:
             fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
         save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)

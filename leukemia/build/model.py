@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from leukemia.build.data import Sources
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
-from leukemia.build.network import embeds_grey
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
 from leukemia.check import check_choice, check_count
@@ -45,11 +44,6 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(
             "model.backbone.attend=magenta weighs pixels by their colour, which stain.grey=true "
             "takes away: use model.backbone.attend=null."
-        )
-    if cfg.stain.grey and embeds_grey(cfg):
-        raise UserError(
-            "model.backbone.grey=true embeds each image without its colour as well, which "
-            "stain.grey=true takes away already: use model.backbone.grey=false."
         )
     stages = build_stages(cfg)
     check_count("seed", cfg.seed, 0)
@@ -199,7 +193,7 @@ def build_stage_data(
             hardware,
             folder=cache_dir(cfg),
             backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
-            f"{backbone.weights is None}{' grey' if embeds_grey(cfg) else ''}",
+            f"{backbone.weights is None}",
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )

@@ -13,7 +13,7 @@ from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.baseline import BaselineCNN
 from leukemia.model.hardware import Hardware, resolve_accelerator, resolve_precision
 from leukemia.model.head import make_head
-from leukemia.model.layers import WithGrey, WithMagenta
+from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
 
 _THREADS = torch.get_num_threads()
@@ -72,33 +72,17 @@ def build_network(
         cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights, attend = cfg.model.backbone.weights, cfg.model.backbone.get("attend")
-    grey = embeds_grey(cfg)
     backbone, said = make_backbone(
         cfg.model.backbone.name,
         None if weights is None else str(weights),
         size=cfg.crop.size,
         layers=cfg.model.backbone.get("layers"),
         attend=attend,
-        grey=grey,
         load=load,
     )
     if attend is not None:
         normalize = WithMagenta(normalize)
-    if grey:
-        normalize = WithGrey(normalize)
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
-
-
-def embeds_grey(cfg: DictConfig) -> bool:
-    """Whether a backbone embeds images without their colour as well.
-
-    Raises:
-        UserError: neither true nor false.
-    """
-    grey = OmegaConf.select(cfg, "model.backbone.grey", default=False)
-    if not isinstance(grey, bool):
-        raise UserError(f"Expected model.backbone.grey to be true or false, but got {grey!r}.")
-    return grey and cfg.data.name != "embeddings"
 
 
 def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:

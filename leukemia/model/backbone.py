@@ -95,7 +95,6 @@ def make_backbone(
     size: int = 224,
     layers: Sequence[str] | None = None,
     attend: str | None = None,
-    grey: bool = False,
     load: bool = True,
 ) -> tuple[Backbone, str]:
     """Return a classification network of torchvision without its classifier.
@@ -110,16 +109,14 @@ def make_backbone(
             after them is left out.
         attend: ``magenta``: pool the maps a second time by the weights that `WithMagenta` puts
             beside the images; ``None`` for once.
-        grey: embed what `WithGrey` puts beside the images as well.
         load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
         The backbone, and one line on the weights that were loaded.
 
     Raises:
-        UserError: an unknown name or layer, ``attend`` or ``grey`` without layers, a network that
-            cannot take images of this size, or weights that cannot be had, cannot be read or do
-            not fit.
+        UserError: an unknown name or layer, ``attend`` without layers, a network that cannot take
+            images of this size, or weights that cannot be had, cannot be read or do not fit.
     """
     name = str(name).lower()
     known = models.list_models(module=models)
@@ -136,20 +133,15 @@ def make_backbone(
             f"model.backbone.attend={attend} weighs the maps of layers, but model.backbone.layers "
             f"is null: name layers, as [layer1,layer2,layer3], or use attend=null."
         )
-    if grey and layers is None:
-        raise UserError(
-            "model.backbone.grey=true pools the maps of layers, but model.backbone.layers is null: "
-            "name layers, as [layer1,layer2,layer3], or use grey=false."
-        )
     body = models.get_model(name, weights=None, **_settings(name, weights))
     _remove_classifier(body)
     if layers is not None:
         body = up_to(body, name, layers)
     said = "random weights" if weights is None or not load else _load(body, name, weights)
     if layers is not None:
-        body = PooledLayers(body, weighted=attend is not None, grey=grey)
+        body = PooledLayers(body, weighted=attend is not None)
     try:
-        backbone = Backbone(body, size, 3 + (attend is not None) + grey)
+        backbone = Backbone(body, size, 3 if attend is None else 4)
     except IndexError as error:
         raise UserError(
             f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "

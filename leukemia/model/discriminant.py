@@ -29,14 +29,12 @@ def fit_discriminant(
     labels: Ints,
     weights: torch.Tensor | None = None,
     sources: Ints | None = None,
-    parts: int = 1,
 ) -> float:
     """Set a linear head by linear discriminant analysis.
 
     Its logits are the logarithms of the posterior under Gaussian classes of one covariance, up to
     a constant, divided by `shift_temperature`. The covariance is shrunk (Ledoit and Wolf,
-    doi:10.1016/S0047-259X(03)00096-4), so embeddings may be longer than there are images. Where an
-    embedding has several parts, the logits are the mean of those of a discriminant on each.
+    doi:10.1016/S0047-259X(03)00096-4), so embeddings may be longer than there are images.
 
     Args:
         head: without ``standardize``: the scale of the embeddings goes into the weights.
@@ -44,7 +42,6 @@ def fit_discriminant(
         labels: (N,), each of the head's classes at least twice.
         weights: what an image of each class counts (C,); ``None`` for 1.
         sources: (N,) which image an embedding shows; ``None`` where each shows one of its own.
-        parts: of equal length, into which an embedding falls.
 
     Returns:
         The temperature.
@@ -63,8 +60,8 @@ def fit_discriminant(
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1
     rows = (values - mean) / deviation
-    temperature = shift_temperature(rows, labels, sources, parts)
-    coefficients, offsets = _discriminant(rows, labels, parts)
+    temperature = shift_temperature(rows, labels, sources)
+    coefficients, offsets = _discriminant(rows, labels)
     coefficients /= deviation * temperature
     head.classify.weight.copy_(torch.from_numpy(coefficients))
     head.classify.bias.copy_(torch.from_numpy(offsets / temperature - coefficients @ mean))
@@ -73,9 +70,7 @@ def fit_discriminant(
     return temperature
 
 
-def shift_temperature(
-    rows: Floats, labels: Ints, sources: Ints | None = None, parts: int = 1
-) -> float:
+def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -> float:
     """Return what logits are divided by so that they are as sure as they are right elsewhere.
 
     A discriminant is far too sure of images unlike those it was fitted to, and a validation part
@@ -88,7 +83,6 @@ def shift_temperature(
         labels: (N,), each of 0 to C - 1 at least twice.
         sources: see `fit_discriminant`; the views of an image stay together, and the first of
             them is judged.
-        parts: see `fit_discriminant`.
 
     Returns:
         1 or more; 1 where a class has fewer than four images, or none that differ.
@@ -110,7 +104,7 @@ def shift_temperature(
         fitted = cluster[place] != fold
         if len(np.unique(labels[fitted])) < len(np.unique(labels)):
             return 1.0  # a class of which all images are the same
-        coefficients, offsets = _discriminant(rows[fitted], labels[fitted], parts)
+        coefficients, offsets = _discriminant(rows[fitted], labels[fitted])
         logits.append(rows[held] @ coefficients.T + offsets)
         truth.append(labels[held])
     table, right = np.concatenate(logits), np.concatenate(truth)
@@ -123,14 +117,8 @@ def shift_temperature(
     return float(np.exp(found.x))
 
 
-def _discriminant(rows: Floats, labels: Ints, parts: int) -> tuple[Floats, Floats]:
+def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
     """Return coefficients (C, d) and offsets (C,) of the logits."""
-    fitted = [_one_discriminant(part, labels) for part in np.split(rows, parts, axis=1)]
-    coefficients = np.concatenate([part for part, _ in fitted], axis=1) / parts
-    return coefficients, np.mean([part for _, part in fitted], axis=0)
-
-
-def _one_discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, labels)
     coefficients, offsets = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # scikit-learn gives the difference of the two alone
@@ -145,7 +133,6 @@ def fit_discriminant_stage(
     known: tuple[npt.NDArray[np.float32], Ints, Ints | None],
     hardware: Hardware,
     history: History,
-    parts: int = 1,
 ) -> None:
     """Set the head of ``module`` by its training embeddings; the history gets one row.
 
@@ -158,12 +145,11 @@ def fit_discriminant_stage(
         known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
         hardware: where validation is measured.
         history: of this stage.
-        parts: see `fit_discriminant`.
     """
     assert isinstance(module.network, LinearHead)
     module.cpu()  # embeddings were made where the hardware is
     embeddings, labels, sources = known
-    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources, parts)
+    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
     module.eval()
     with torch.no_grad():
         terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))

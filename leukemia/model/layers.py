@@ -63,31 +63,6 @@ class WithMagenta(nn.Module):
         return torch.cat([self.normalize(pixels), weights], 1)
 
 
-class WithGrey(nn.Module):
-    """A network's input, and as one more channel the image without its colour.
-
-    That is the luminance (0.299 R + 0.587 G + 0.114 B) by which a pixel lies above the mean of its
-    image, in standard deviations of the image, of one grey level or more: stain, brightness,
-    contrast and white balance hardly count.
-
-    Args:
-        normalize: raw pixels (N, 3, H, W) in 0..255 to the input (N, K, H, W).
-    """
-
-    def __init__(self, normalize: nn.Module) -> None:
-        """Store the normalisation."""
-        super().__init__()
-        self.normalize = normalize
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return (N, K + 1, H, W) of raw pixels (N, 3, H, W)."""
-        red, green, blue = pixels.float().unbind(1)
-        luminance = (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
-        deviation, mean = torch.std_mean(luminance, dim=(2, 3), keepdim=True, correction=0)
-        grey = (luminance - mean) / deviation.clamp_min(1)
-        return torch.cat([self.normalize(pixels), grey], 1)
-
-
 class PooledLayers(nn.Module):
     """Mean and standard deviation of each layer's map over the image, side by side.
 
@@ -96,31 +71,23 @@ class PooledLayers(nn.Module):
         weighted: the images have a fourth channel, weights of 0 or more; each map is pooled a
             second time, by the weights' means over what each of its pixels stands for. Where an
             image has no weight above 0, all pixels count alike.
-        grey: the images have a last channel, themselves without colour; its embedding follows
-            that of the colours.
     """
 
-    def __init__(self, maps: nn.Module, *, weighted: bool = False, grey: bool = False) -> None:
+    def __init__(self, maps: nn.Module, *, weighted: bool = False) -> None:
         """Store the network."""
         super().__init__()
-        self.maps, self.weighted, self.grey = maps, weighted, grey
+        self.maps, self.weighted = maps, weighted
         self.last = nn.Identity()  # a module whose output is the last map, for Grad-CAM
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return embeddings (N, d): twice the sum of all K; twice that if weighted, if grey."""
-        looks = [images[:, :3]]
-        if self.grey:
-            looks.append(images[:, -1:].expand(-1, 3, -1, -1))
-        found = self.maps(torch.cat(looks)).values()
-        maps = [torch.cat(each.chunk(len(looks)), 1) for each in found]
+        """Return embeddings (N, d); d is twice the sum of all K, or four times if weighted."""
+        maps = list(self.maps(images[:, :3]).values())
         maps[-1] = self.last(maps[-1])
         parts: list[torch.Tensor] = []
-        for look in range(len(looks)):
-            for each in (both.chunk(len(looks), 1)[look].float() for both in maps):
-                parts += _pool(each, torch.ones_like(each[:, :1]))
-                if self.weighted:
-                    weights = adaptive_avg_pool2d(images[:, 3:4], (each.shape[2], each.shape[3]))
-                    parts += _pool(each, weights + _EVEN)
+        for each in (found.float() for found in maps):
+            parts += _pool(each, torch.ones_like(each[:, :1]))
+            if self.weighted:
+                parts += _pool(each, adaptive_avg_pool2d(images[:, 3:], each.shape[2:]) + _EVEN)
         return torch.cat(parts, 1)
 
 

@@ -87,7 +87,6 @@ def _model(found: Findings) -> Iterator[str]:
             masked = f"grey; {masked}"
         layers = at("model.backbone.layers")
         pooled = "; whole and by magenta" if at("model.backbone.attend") else ""
-        pooled += "; in colour and without" if at("model.backbone.grey") else ""
         backbone = at("model.name") + (f" ({', '.join(layers)}{pooled})" if layers else "")
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),

@@ -63,25 +63,6 @@ def test_a_class_that_weighs_twice_has_twice_the_odds():
     torch.testing.assert_close(rise, expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_of_several_parts_the_log_odds_are_the_mean_of_those_on_each(n_classes: int):
-    values, labels = drawn(n_classes, 30, dim=40)
-    head = LinearHead(40, n_classes).eval()
-    temperature = fit_discriminant(head, values, labels, parts=2)
-    scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    halves = scaled[:, :20], scaled[:, 20:]
-    peers = [LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto") for _ in halves]
-    logits = [
-        peer.fit(half, labels).decision_function(half)
-        for peer, half in zip(peers, halves, strict=True)
-    ]
-    mean = np.mean(logits, axis=0) / temperature
-    expected = log_softmax(mean if n_classes > 2 else np.c_[0 * mean, mean], axis=1)
-    with torch.no_grad():
-        found = head(torch.from_numpy(values)).log_softmax(1)
-    np.testing.assert_allclose(found, expected, atol=2e-3, rtol=1e-3)
-
-
 def test_a_class_with_one_image_is_refused():
     values, labels = drawn(3, 4, dim=5)
     with pytest.raises(UserError, match=r"two training images of each class.*\[4, 4, 1\]"):

@@ -1,6 +1,5 @@
 """Embeddings from inside a network."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +9,7 @@ from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.explain import grad_cam, last_map
 from leukemia.model.head import LinearHead
-from leukemia.model.layers import WithGrey, WithMagenta
+from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
 
 LAYERS = ["layer1", "layer2", "layer3"]
@@ -79,19 +78,18 @@ def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize(("attend", "grey"), [(None, False), ("magenta", False), ("magenta", True)])
-def test_the_last_layer_named_has_the_grad_cam(attend, grey):
+@pytest.mark.parametrize("attend", [None, "magenta"])
+def test_the_last_layer_named_has_the_grad_cam(attend):
     torch.manual_seed(0)
-    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend, grey=grey)
+    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend)
     normalize = WithMagenta(Normalize()) if attend else Normalize()
-    normalize = WithGrey(normalize) if grey else normalize
     network = Network(normalize, backbone, LinearHead(backbone.embed_dim)).eval()
     layer = last_map(network, 64)
     shapes: list[torch.Size] = []
     layer.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
     image = torch.randint(0, 256, (3, 64, 64))
     maps = torch.stack([grad_cam(network, layer, image, [target]) for target in range(4)])
-    assert shapes[0][1:] == (512 if grey else 256, 4, 4)
+    assert shapes[0][1:] == (256, 4, 4)
     assert maps.shape == (4, 64, 64)
     assert maps.max() > 0
 
@@ -139,36 +137,6 @@ def test_attending_adds_the_weighted_mean_and_deviation_of_each_map_after_its_ow
         start += 2 * k
 
 
-def test_grey_is_the_luminance_by_its_own_mean_and_deviation():
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    beside = WithGrey(WithMagenta(Normalize()))
-    found = beside(pixels)
-    torch.testing.assert_close(found[:, :4], WithMagenta(Normalize())(pixels))
-    luminance = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float64)  # in whole grey levels
-    expected = (luminance - luminance.mean()) / luminance.std()
-    np.testing.assert_allclose(found[0, 4], expected, atol=0.6 / luminance.std())
-    torch.testing.assert_close(beside(pixels * 0.7)[:, 4], found[:, 4], rtol=1e-4, atol=1e-4)
-    assert beside(torch.full((1, 3, 8, 8), 7, dtype=torch.uint8))[:, 4].abs().max() == 0
-
-
-@pytest.mark.parametrize("attend", [None, "magenta"])
-def test_the_embedding_without_colour_follows_that_of_the_colours(attend):
-    plain, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend)
-    both, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend, grey=True)
-    both.load_state_dict(plain.state_dict())
-    plain.eval(), both.eval()
-    weights = [torch.rand(2, 1, 64, 64)] if attend else []
-    images, grey = torch.randn(2, 3, 64, 64), torch.randn(2, 1, 64, 64)
-    with torch.no_grad():
-        found = both(torch.cat([images, *weights, grey], 1))
-        own = plain(torch.cat([images, *weights], 1))
-        without = plain(torch.cat([grey.expand(-1, 3, -1, -1), *weights], 1))
-    assert both.embed_dim == 2 * plain.embed_dim
-    torch.testing.assert_close(found, torch.cat([own, without], 1), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("layers", "attend", "told"),
     [
@@ -180,8 +148,3 @@ def test_the_embedding_without_colour_follows_that_of_the_colours(attend):
 def test_what_cannot_be_attended_to_is_refused(layers, attend, told):
     with pytest.raises(UserError, match=rf"model\.backbone\.{told}"):
         make_backbone("resnet18", None, size=64, layers=layers, attend=attend)
-
-
-def test_grey_without_layers_is_refused():
-    with pytest.raises(UserError, match=r"model\.backbone\.grey=true .*layers is null"):
-        make_backbone("resnet18", None, size=64, grey=True)
