@@ -21,7 +21,7 @@ from sklearn import metrics as reference
 from leukemia.cli import CONF
 from leukemia.run import RunDir
 from leukemia.settings import settle
-from tests.commands import SMALL, command, environment, run, run_here
+from tests.commands import SMALL, command, environment, run, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 
@@ -235,10 +235,11 @@ def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
 
 
 def test_trials_of_a_multirun_never_open_the_test_part(cache: Path, tmp_path: Path):
+    write_toy(tmp_path / "toy.npz")
     done = run_here(
         "train",
         "-m",
-        *SMALL,
+        *("data=embeddings", f"data.file={tmp_path / 'toy.npz'}", "split=stratified"),
         "trainer.max_epochs=1",
         "seed=0,1",
         f"hydra.sweep.dir={tmp_path}/sweep",
