@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import hydra
@@ -21,9 +23,14 @@ from leukemia.errors import UserError
 from tests.data.samples import assert_disjoint, by_file, counts, imbalance, numbered, related_images
 
 
-def configured(*overrides):
+@lru_cache
+def composed(*overrides):
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", ["data.classes.names=[Benign,Early]", *overrides])
+
+
+def configured(*overrides):
+    return deepcopy(composed(*overrides))
 
 
 def made(cfg, manifest):
