@@ -315,7 +315,7 @@ def test_plain_multirun_in_processes_of_their_own(home: Path):
         assert (folder / "DONE").exists()
         assert (folder / "report.html").exists()
     arguments += ["hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1"]
-    wrong = run_here("train", *arguments, cache=home, cwd=home)
+    wrong = run("train", *arguments, cache=home, cwd=home)
     assert wrong.returncode == 2
     lines = [line for line in wrong.stderr.splitlines() if line]
     assert set(lines) == {lines[0]}
