@@ -305,17 +305,23 @@ def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
     assert (folder / "figures" / "curves.png").is_file()
 
 
+PLAIN = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
+
+
 def test_plain_multirun_in_processes_of_their_own(home: Path):
-    arguments = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
-    arguments.append(f"data.file={home / 'toy.npz'}")
-    done = run("train", *arguments, "hydra.sweep.dir=runs/plain", cache=home, cwd=home)
+    file = f"data.file={home / 'toy.npz'}"
+    done = run("train", *PLAIN, file, "hydra.sweep.dir=runs/plain", cache=home, cwd=home)
     assert done.returncode == 0, done.stderr
     for trial in "01":
         folder = home / "runs" / "plain" / trial
         assert (folder / "DONE").exists()
         assert (folder / "report.html").exists()
-    arguments += ["hydra.sweep.dir=runs/wrong", "stage.head.batch_size=1"]
-    wrong = run("train", *arguments, cache=home, cwd=home)
+
+
+@pytest.mark.slow
+def test_a_mistake_in_processes_of_their_own_is_the_same_line_from_each(home: Path):
+    words = [f"data.file={home / 'toy.npz'}", "stage.head.batch_size=1"]
+    wrong = run("train", *PLAIN, *words, "hydra.sweep.dir=runs/wrong", cache=home, cwd=home)
     assert wrong.returncode == 2
     lines = [line for line in wrong.stderr.splitlines() if line]
     assert set(lines) == {lines[0]}
