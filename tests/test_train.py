@@ -139,7 +139,7 @@ def test_kill_and_resume_equals_an_uninterrupted_run(
     assert not (folder / "DONE").exists()
     folder = folder.rename(tmp_path / "moved")  # as to a larger disk
 
-    resumed = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    resumed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("metrics.json", "history.csv", "split.csv", "predictions/test.csv"):
         assert (folder / name).read_text() == (finished / name).read_text(), name
