@@ -34,6 +34,16 @@ def check_count(key: str, value: object, least: int = 1) -> None:
         raise UserError(f"Expected {key} to be a whole number from {least} on, but got {value!r}.")
 
 
+def check_switch(key: str, value: object) -> None:
+    """Refuse a setting that is neither true nor false.
+
+    Raises:
+        UserError: the value is neither.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"Expected {key} to be true or false, but got {value!r}.")
+
+
 def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a setting that is not one of the names it can have.
 

@@ -83,7 +83,7 @@ def score(cfg: DictConfig) -> None:
         rows = own.parts[part]
         manifest, groups = own.manifest.take(rows), own.split.groups[rows]
         notes += own.split.warnings
-        if part == "train":
+        if part == "train" or (part == "val" and finished.cfg.stage.head.refit):
             notes.append("The network was trained on these images: they say nothing of new ones.")
     else:
         part, name = "test", _name(cfg.data.root)

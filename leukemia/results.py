@@ -27,6 +27,10 @@ GROUPS_KEPT = (
     "Parts are disjoint in files, identical copies and the groups of data.groups; in patients only "
     "where those are patients."
 )
+REFITTED = (
+    "The figures of validation, and what was chosen on it, are of a head that learnt from the "
+    "training part alone; the one kept, which test sees, was then fitted again on both."
+)
 PAINTED = (
     "PAINTED SMEARS: these figures show that the framework works and say nothing about "
     "leukemia. Set LEUKEMIA_DATA to train on real images."
@@ -105,7 +109,8 @@ def mark(split: Split, figures: dict[str, Any]) -> dict[str, Any]:
 
 def caveats(cfg: DictConfig, split: Split) -> list[str]:
     """The notes without which no figure of a run's data may be read."""
+    refitted = [REFITTED] if cfg.stage.head.refit else []
     if cfg.data.name == "synthetic":
-        return [*split.warnings, PAINTED]
+        return [*split.warnings, *refitted, PAINTED]
     kept = GROUPS_KEPT if cfg.data.get("groups") else NOT_LEAKPROOF
-    return list(split.warnings) or [kept]
+    return [*(split.warnings or [kept]), *refitted]

@@ -21,6 +21,7 @@ _SINCE = {
     "mask.background": 0.0,
     "stain.method": "none",
     "stain.grey": False,
+    "stage.head.refit": False,
     "trainer.save_every": 0.0,
     "trainer.keep_last": True,
 }

@@ -17,11 +17,11 @@ from leukemia.settings import settle
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
-    from leukemia.model.fit import Row, Stage
-    from leukemia.model.hardware import Hardware
+    from leukemia.fitting import Fitting
+    from leukemia.model.fit import Stage
     from leukemia.model.network import Network
     from leukemia.report.predictions import Predictions
-    from leukemia.tracking import Metrics, Trackers
+    from leukemia.tracking import Metrics
 
 
 def main() -> None:
@@ -91,6 +91,7 @@ class Training:
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
         from leukemia.data.parts import write_split
+        from leukemia.fitting import Fitting
         from leukemia.tracking import check_loggers, make_trackers
 
         cfg = self.cfg
@@ -118,9 +119,10 @@ class Training:
             rows = sorted(row for part in data.parts.values() for row in part)
             write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
         with self.run.held(), make_trackers(cfg, self.run) as trackers:
+            fitting = Fitting(self.run, cfg, data, hardware, trackers)
             for stage in stages:
-                self._run_stage(stage, data, network, hardware, trackers)
-            trackers.conclude(*self._finish(data, network, hardware), data)
+                fitting.fit(stage, network)
+            trackers.conclude(*self._finish(fitting, stages[-1], network), data)
         self.run.finish()
         if not self.cfg.trainer.keep_last:
             self.run.drop_states()
@@ -138,47 +140,8 @@ class Training:
         for warning in data.split.warnings:
             print(f"WARNING: {warning}", file=sys.stderr)
 
-    def _run_stage(
-        self,
-        stage: "Stage",
-        data: "Sources",
-        network: "Network",
-        hardware: "Hardware",
-        trackers: "Trackers",
-    ) -> None:
-        import torch
-
-        from leukemia.build.model import build_classifier, build_stage_data, is_discriminant
-        from leukemia.model.checkpoint import save_atomically
-        from leukemia.model.fit import History, fit_stage
-        from leukemia.report.history import read_history, write_history
-
-        finished = self.run.checkpoints / f"{stage.name}.ckpt"
-        if finished.is_file():
-            state = torch.load(finished, map_location="cpu", weights_only=True)
-            network.load_state_dict(state["state_dict"])
-            return
-        earlier = read_history(self.run.history) if self.run.history.is_file() else []
-
-        def write(rows: "list[Row]") -> None:
-            write_history(self.run.history, rows)
-            trackers.log(rows)
-
-        history = History(stage.name, [r for r in earlier if r["stage"] != stage.name], write)
-        stage_data = build_stage_data(self.cfg, stage, data, network, hardware)
-        part = network if stage_data is data and stage.name == "finetune" else network.head
-        module = build_classifier(self.cfg, part, stage.name)
-        if stage.name == "head" and is_discriminant(self.cfg):
-            from leukemia.model.discriminant import fit_discriminant_stage
-
-            known = stage_data.training_rows()
-            fit_discriminant_stage(module, stage_data, known, hardware, history)
-        else:
-            fit_stage(module, stage_data, stage, hardware, self.run.checkpoints, history)
-        save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)
-
     def _finish(
-        self, data: "Sources", network: "Network", hardware: "Hardware"
+        self, fitting: "Fitting", last: "Stage", network: "Network"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
         from leukemia.build.describe import describe_run
         from leukemia.build.model import build_classifier
@@ -190,10 +153,13 @@ class Training:
         from leukemia.report.table import print_summary
         from leukemia.results import caveats, record, write_page
 
-        cfg, run = self.cfg, self.run
+        cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware
         module = build_classifier(cfg, network)
-        parts = ("val", "test") if cfg.open_test else ("val",)
-        seen = {part: predict(module, data.loader(part), hardware) for part in parts}
+        seen = {"val": predict(module, data.loader("val"), hardware)}
+        if cfg.stage.head.refit:
+            fitting.refit(last, network)
+        if cfg.open_test:
+            seen["test"] = predict(module, data.loader("test"), hardware)
         found = {
             part: record(run, data, part, outputs.probabilities.numpy())
             for part, outputs in seen.items()

@@ -35,6 +35,7 @@ SMALL = [
     "head=linear",
     f"stage.head.epochs={EPOCHS}",
     "stage.head.batch_size=16",
+    "stage.head.refit=false",
     "loss.cancer_weight=1",
     "trainer.save_every=0",
 ]

@@ -294,6 +294,8 @@ MISTAKES = {
     "negative lambda": ([*SMALL, "loss.lambda_nll=-1"], "loss.lambda_nll"),
     "lambda no number": ([*SMALL, "loss.lambda_bce=much"], "loss.lambda_bce"),
     "unknown stage": ([*SMALL, "stages=[tail]"], "stages"),
+    "refit of all weights": ([*SMALL, "stage.head.refit=true"], "stage.head.refit=false"),
+    "refit in words": ([*SMALL, "stage.head.refit=both"], "stage.head.refit to be true or false"),
     "no epochs": ([*SMALL, "trainer.max_epochs=0"], "trainer.max_epochs"),
     "epochs in words": ([*SMALL, "stage.finetune.epochs=ten"], "stage.finetune.epochs"),
     "patience in words": ([*SMALL, "stage.finetune.patience=some"], "stage.finetune.patience"),

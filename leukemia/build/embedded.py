@@ -1,6 +1,7 @@
 """Images become embeddings under a frozen backbone: the data of the stage ``head``."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ class MoreViews:
 
 def embedded(
     data: SmearDataModule,
+    parts: Mapping[str, npt.NDArray[np.int64]],
     network: Network,
     hardware: Hardware,
     *,
@@ -42,6 +44,7 @@ def embedded(
 
     Args:
         data: the images, set up.
+        parts: rows of the images, by part: train and val.
         network: its normalisation and backbone are used, in eval mode.
         hardware: where and in which precision.
         folder: the cache of embeddings.
@@ -53,7 +56,7 @@ def embedded(
     content = hashlib.sha256(
         "\n".join([data.preprocess.key, backbone, *data.manifest.sha256]).encode()
     ).hexdigest()
-    train, val = data.parts["train"], data.parts["val"]
+    train, val = parts["train"], parts["val"]
     cached = partial(
         cached_embeddings,
         network,
@@ -73,11 +76,11 @@ def embedded(
         sources = np.concatenate([sources, np.repeat(train, more.shape[1])])
     every = np.arange(len(table))
     last = len(train) + len(val)
-    parts = {"train": np.r_[every[: len(train)], every[last:]], "val": every[len(train) : last]}
+    places = {"train": np.r_[every[: len(train)], every[last:]], "val": every[len(train) : last]}
     return ArrayDataModule(
         table,
         labels[sources],
-        parts,
+        places,
         eval_batch_size=1024,
         seed=data.seed,
         sources=sources,

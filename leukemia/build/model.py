@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -13,13 +14,13 @@ from leukemia.build.data import Sources
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
-from leukemia.check import check_choice, check_count
+from leukemia.check import check_choice, check_count, check_switch
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.model.baseline import SIZE as BASELINE_SIZE
 from leukemia.model.classifier import Classifier
-from leukemia.model.fit import Stage
+from leukemia.model.fit import REFIT, Stage
 from leukemia.model.hardware import Hardware
 from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
@@ -88,7 +89,24 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         check_count(f"stage.{name}.epochs", values.epochs)
         epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
+    check_switch("stage.head.refit", cfg.stage.head.refit)
+    if cfg.stage.head.refit and names != ["head"]:
+        raise UserError(
+            f"stage.head.refit=true fits the head of a frozen backbone again and goes with "
+            f"stages=[head], not {names}: set stage.head.refit=false."
+        )
     return stages
+
+
+def refit_stage(cfg: DictConfig, epochs: int) -> Stage:
+    """Return the stage that fits the head again, for so many epochs, without validation."""
+    return Stage(REFIT, epochs, None, None, cfg.stage.head.ema_decay)
+
+
+def stage_settings(cfg: DictConfig, name: str) -> DictConfig:
+    """Return the settings ``stage.*`` of a stage; a refit has those of the head."""
+    settings: DictConfig = cfg.stage["head" if name == REFIT else name]
+    return settings
 
 
 def is_discriminant(cfg: DictConfig) -> bool:
@@ -129,7 +147,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str | None = No
     optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     if stage is not None:
-        values = cfg.stage[stage]
+        values = stage_settings(cfg, stage)
         optimizer = partial(make_optimizer, **values.optimizer)
         schedule = partial(_schedule, ScheduleSpec(**values.schedule))
     return Classifier(
@@ -178,17 +196,23 @@ def build_views(cfg: DictConfig, data: Sources) -> MoreViews | None:
 def build_stage_data(
     cfg: DictConfig, stage: Stage, data: Sources, network: Network, hardware: Hardware
 ) -> ArrayDataModule:
-    """Return what a stage trains on: the data, or for ``head`` its cached embeddings.
+    """Return what a stage trains on: the data, or under a frozen backbone cached embeddings.
+
+    For a refit, training and validation together are its training part.
 
     Raises:
         UserError: numbers of views that cannot be.
     """
-    batch_size = cfg.stage[stage.name].batch_size
+    batch_size = stage_settings(cfg, stage.name).batch_size
     views = build_views(cfg, data)
-    if stage.name == "head" and isinstance(data, SmearDataModule):
+    parts = data.parts
+    if stage.name == REFIT:
+        parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
+    if stage.name in ("head", REFIT) and isinstance(data, SmearDataModule):
         backbone = cfg.model.backbone
         table = embedded(
             data,
+            parts,
             network,
             hardware,
             folder=cache_dir(cfg),
@@ -199,5 +223,9 @@ def build_stage_data(
         )
         table.batch_size = batch_size
         return table
+    if stage.name == REFIT:
+        return ArrayDataModule(
+            data.array, data.labels, parts, batch_size=batch_size, seed=data.seed
+        )
     data.batch_size = batch_size
     return data

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from leukemia.check import check_switch
 from leukemia.classes import Classes
 from leukemia.data.mask import MaskSpec
 from leukemia.data.normalise import PIXELS, Background, Macenko, Normaliser, Reinhard
@@ -31,8 +32,7 @@ def build_preprocess(cfg: DictConfig) -> Preprocess:
     clusters = {key: cfg.mask[key] for key in ("clusters", "nuclei") if key in cfg.mask}
     mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background, **clusters)
     scale_bar = cfg.mask.get("scale_bar", "keep")
-    if not isinstance(cfg.stain.grey, bool):
-        raise UserError(f"Expected stain.grey to be true or false, but got {cfg.stain.grey!r}.")
+    check_switch("stain.grey", cfg.stain.grey)
     stain = build_normaliser(cfg)
     return Preprocess(mask, cfg.crop.mode, cfg.crop.size, scale_bar, stain, cfg.stain.grey)
 

@@ -1,5 +1,7 @@
 """A linear head in closed form, for embeddings of a frozen backbone."""
 
+from collections.abc import Mapping
+
 import lightning as L
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +131,7 @@ def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
 
 def fit_discriminant_stage(
     module: Classifier,
-    data: L.LightningDataModule,
+    data: L.LightningDataModule | None,
     known: tuple[npt.NDArray[np.float32], Ints, Ints | None],
     hardware: Hardware,
     history: History,
@@ -141,7 +143,7 @@ def fit_discriminant_stage(
 
     Args:
         module: around a `LinearHead`.
-        data: has the loader of validation embeddings.
+        data: has the loader of validation embeddings; ``None`` where there is no validation.
         known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
         hardware: where validation is measured.
         history: of this stage.
@@ -153,8 +155,10 @@ def fit_discriminant_stage(
     module.eval()
     with torch.no_grad():
         terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))
-    with interruptible():
-        (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
+    measured: Mapping[str, float] = {}
+    if data is not None:
+        with interruptible():
+            (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
     module.train()  # as a stage by gradients leaves it
     train = {f"train_{name}": float(value) for name, value in terms._asdict().items()}
     history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})

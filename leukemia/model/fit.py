@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from leukemia.model.network import Outputs
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
+REFIT = "refit"
 NOISE = (
     ".*does not have many workers.*",
     ".*number of training batches.*",
@@ -70,9 +71,10 @@ class Stage:
     """How long a stage trains and which of its weights are kept.
 
     Args:
-        name: ``head`` or ``finetune``.
+        name: ``head``, ``finetune`` or ``refit``.
         epochs: at most.
-        monitor: ``nll`` (lowest) or ``accuracy`` (highest), on validation.
+        monitor: ``nll`` (lowest) or ``accuracy`` (highest), on validation; ``None`` keeps the last
+            weights and looks at no validation.
         patience: epochs without a better value before stopping; ``None`` never stops early.
         ema_decay: share of the old weight average kept at a step; ``None`` for no averaging.
 
@@ -82,7 +84,7 @@ class Stage:
 
     name: str
     epochs: int
-    monitor: str = "nll"
+    monitor: str | None = "nll"
     patience: int | None = None
     ema_decay: float | None = None
 
@@ -90,7 +92,8 @@ class Stage:
         """Refuse what could not be run."""
         key = f"stage.{self.name}"
         check_count(f"{key}.epochs", self.epochs)
-        check_choice(f"{key}.monitor", self.monitor, MONITORS)
+        if self.monitor is not None:
+            check_choice(f"{key}.monitor", self.monitor, MONITORS)
         if self.patience is not None:
             check_count(f"{key}.patience", self.patience)
         if self.ema_decay is not None:
@@ -144,32 +147,23 @@ def fit_stage(
     folder: Path,
     history: History,
 ) -> None:
-    """Train one stage and leave its best weights in ``module``.
+    """Train one stage and leave the weights that it keeps in ``module``.
 
-    ``folder`` receives ``best.ckpt`` and ``last.ckpt``; a ``last.ckpt`` of this stage that
-    lies there already is gone on from.
+    ``folder`` receives ``best.ckpt`` (unless the last weights are kept) and ``last.ckpt``; a
+    ``last.ckpt`` of this stage that lies there already is gone on from.
     """
-    monitor = f"val_{stage.monitor}"
-    mode = MONITORS[stage.monitor]
     callbacks: list[Callback] = [history]
     if stage.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=stage.ema_decay))
-    if stage.patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                monitor, mode=mode, patience=stage.patience, check_on_train_epoch_end=True
-            )
-        )
-    callbacks.append(
-        # Lightning puts averaged weights into whole checkpoints only.
-        BestCheckpoint(folder, monitor, mode, weights_only=stage.ema_decay is None)
-    )
+    if stage.monitor is not None:
+        callbacks += _watch(stage, folder)
     callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
     if hardware.progress:
         callbacks.append(TQDMProgressBar())
-    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    last = folder / "last.ckpt"
     resumed = checkpoint_stage(last) == stage.name
-    if not (resumed and _is_over(last, stage)):
+    over = resumed and _is_over(last, stage)
+    if not over:
         files = AtomicCheckpointIO()
         trainer = make_trainer(
             hardware,
@@ -177,13 +171,43 @@ def fit_stage(
             callbacks=callbacks,
             plugins=[files],
             num_sanity_val_steps=0,
+            limit_val_batches=None if stage.monitor else 0,
             default_root_dir=folder,
         )
         with interruptible():
             trainer.fit(module, data, ckpt_path=last if resumed else None)
         files.flush()
-    state = torch.load(best, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["state_dict"])
+    if stage.monitor is not None or over:
+        kept = last if stage.monitor is None else folder / "best.ckpt"
+        state = torch.load(kept, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+
+
+def _watch(stage: Stage, folder: Path) -> list[Callback]:
+    """Return what looks at validation: early stopping, and the keeper of the best weights."""
+    assert stage.monitor is not None
+    monitor, mode = f"val_{stage.monitor}", MONITORS[stage.monitor]
+    # Lightning puts averaged weights into whole checkpoints only.
+    best = BestCheckpoint(folder, monitor, mode, weights_only=stage.ema_decay is None)
+    if stage.patience is None:
+        return [best]
+    patience = EarlyStopping(
+        monitor, mode=mode, patience=stage.patience, check_on_train_epoch_end=True
+    )
+    return [patience, best]
+
+
+def best_epoch(rows: Sequence[Row], stage: Stage) -> int:
+    """Return the epoch, from 0 on, whose weights a stage kept; the first of equals.
+
+    Args:
+        rows: of history.csv.
+        stage: which looks at validation.
+    """
+    assert stage.monitor is not None
+    column, sign = f"val_{stage.monitor}", 1 if MONITORS[stage.monitor] == "min" else -1
+    own = [row for row in rows if row["stage"] == stage.name]
+    return int(min(own, key=lambda row: sign * row[column])["epoch"])
 
 
 def _is_over(last: Path, stage: Stage) -> bool:

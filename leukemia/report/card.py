@@ -95,11 +95,14 @@ def _model(found: Findings) -> Iterator[str]:
         ]
     closed = at("model.head.fit") == "discriminant"
     for name in stages:
-        best = f"best validation {at(f'stage.{name}.monitor')}"
-        fitted = "of the head, by linear discriminant analysis"
-        rows.append(
-            (f"Weights kept of stage {name}", fitted if closed and name == "head" else best)
-        )
+        kept = f"best validation {at(f'stage.{name}.monitor')}"
+        if name == "refit":
+            kept = (
+                "the last; learnt from training and validation together, as long as chosen before"
+            )
+        if closed and name != "finetune":
+            kept = "of the head, by linear discriminant analysis"
+        rows.append((f"Weights kept of stage {name}", kept))
     turned = at("trainer.tta") and at("data.name") != "embeddings"
     averaged = ", the mean over turned and mirrored views" if turned else ""
     rows += [

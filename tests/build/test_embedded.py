@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from leukemia.build.data import build_data
-from leukemia.build.model import build_stage_data, build_stages
+from leukemia.build.model import build_stage_data, build_stages, refit_stage
 from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
 from leukemia.errors import UserError
@@ -17,7 +17,9 @@ SMALL = ["data=synthetic", "data.per_class=12", "crop.size=64", "stages=[head]"]
 SMALL += ["model.backbone.weights=null", "model.backbone.layers=[layer1]", "trainer.progress=false"]
 
 
-def embeddings(folder: Path, *changes: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def embeddings(
+    folder: Path, *changes: str, refit: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the embeddings and labels of training and validation."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", [*SMALL, f"data.cache_dir={folder}", *changes])
@@ -25,7 +27,7 @@ def embeddings(folder: Path, *changes: str) -> tuple[dict[str, np.ndarray], dict
     data.setup("fit")
     cfg.seed = 0  # the same random weights whatever the seed of the views
     network, _ = build_network(cfg, data.embed_dim)
-    (stage,) = build_stages(cfg)
+    (stage,) = [refit_stage(cfg, 1)] if refit else build_stages(cfg)
     made = build_stage_data(cfg, stage, data, network, build_hardware(cfg))
     assert made.array is not None
     assert made.labels is not None
@@ -75,6 +77,22 @@ def test_views_are_added_to_the_images_and_in_training_alone(changes, views, fol
     assert (np.abs(more - plain["train"][:, None]).max(2) > 0).mean() > 0.9
 
 
+def test_a_refit_learns_from_both_parts_and_from_views_of_both(folder):
+    views = ["augment.drawn_views=1", "augment=stain"]
+    before, labels = embeddings(folder, *views)
+    found, known = embeddings(folder, *views, refit=True)
+    n, m = len(before["train"]) // 2, len(before["val"])
+    assert len(found["val"]) == 0
+    plain, drawn = np.split(found["train"], 2)
+    np.testing.assert_array_equal(plain, np.r_[before["train"][:n], before["val"]])
+    np.testing.assert_array_equal(drawn[:n], before["train"][n:])
+    assert (np.abs(drawn[n:] - before["val"]).max(1) > 0).all()
+    np.testing.assert_array_equal(
+        known["train"], np.tile(np.r_[labels["train"][:n], labels["val"]], 2)
+    )
+    assert len(drawn) == n + m
+
+
 def test_drawn_views_are_the_same_again_and_others_under_another_spec(folder, tmp_path):
     drawn = ["augment.drawn_views=1", "augment=stain"]
     first, _ = embeddings(folder, *drawn)
@@ -107,16 +125,17 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tmp_path: Path):
+def test_a_discriminant_leaves_a_whole_run_with_one_row_a_fit(toy: Path, tmp_path: Path):
     run = tmp_path / "run"
     words = ["data=embeddings", f"data.file={toy}", "head=discriminant", "split=stratified"]
     done = run_here("train", *words, f"hydra.run.dir={run}", cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (run / "DONE").is_file()
-    (row,) = (run / "history.csv").read_text().splitlines()[1:]
-    assert row.startswith("head,0,0.0,")
-    again = run_here("evaluate", f"run={run}", cache=tmp_path, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    first, again = (run / "history.csv").read_text().splitlines()[1:]
+    assert first.startswith("head,0,0.0,")
+    assert again.startswith("refit,0,0.0,")
+    done = run_here("evaluate", f"run={run}", cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path):

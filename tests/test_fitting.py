@@ -1,0 +1,138 @@
+"""`stage.head.refit`: validation is measured first, then the head learns from it too."""
+
+import csv
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from tests.commands import command, environment, run, run_here, write_toy
+
+CLASSES = ["Benign", "Early", "Pre", "Pro"]
+TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
+TOY += [
+    "report.map=null",
+    "stage.head.epochs=12",
+    "stage.head.batch_size=16",
+    "trainer.save_every=0",
+    "trainer.threads=1",
+]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy") / "toy.npz"
+    write_toy(path)
+    return path
+
+
+def train(folder: Path, toy: Path, *changes: str) -> Path:
+    settings = [*TOY, f"data.file={toy}", *changes, f"hydra.run.dir={folder}"]
+    done = run_here("train", *settings, cache=toy.parent, cwd=toy.parent)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refitted(toy: Path) -> Path:
+    """A run whose head is refitted by gradients."""
+    return train(toy.parent / "refitted", toy, "stage.head.refit=true")
+
+
+def log_odds(run: Path, part: str) -> np.ndarray:
+    """Log p - log p_Benign of a part, in the order of its file's name."""
+    table = sorted(rows(run / "predictions" / f"{part}.csv"), key=lambda row: row["file"])
+    logs = np.log([[float(row[f"p_{name}"]) for name in CLASSES] for row in table])
+    return logs - logs[:, :1]
+
+
+def discriminant(run: Path, toy: Path, learnt: set[str], part: str) -> np.ndarray:
+    """The same by scikit-learn, fitted to some parts, up to the temperature."""
+    with np.load(toy) as archive:
+        values = dict(zip(archive["files"].tolist(), archive["embeddings"], strict=True))
+    split = rows(run / "split.csv")
+    known = [row for row in split if row["part"] in learnt]
+    x = np.array([values[row["file"]] for row in known], np.float64)
+    y = [CLASSES.index(row["label"]) for row in known]
+    mean, deviation = x.mean(0), x.std(0)
+    machine = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    machine.fit((x - mean) / deviation, y)
+    judged = sorted(row["file"] for row in split if row["part"] == part)
+    table = machine.decision_function((np.array([values[f] for f in judged]) - mean) / deviation)
+    return table - table[:, :1]
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_test_sees_a_head_that_learnt_from_validation_too(refit: bool, toy: Path, tmp_path: Path):
+    run = train(tmp_path / "run", toy, "head=discriminant", f"stage.head.refit={refit}")
+    kept = {"train", "val"} if refit else {"train"}
+    for part, learnt in (("val", {"train"}), ("test", kept)):
+        found, expected = log_odds(run, part), discriminant(run, toy, learnt, part)
+        temperature = np.abs(expected).sum() / np.abs(found).sum()
+        np.testing.assert_allclose(found * temperature, expected, rtol=1e-3, atol=1e-3)
+        other = discriminant(run, toy, {"train", "val"} if learnt == {"train"} else {"train"}, part)
+        assert np.abs(found * temperature - other).max() > 0.1
+
+
+def test_validation_is_measured_before_and_chooses_the_epochs(
+    refitted: Path, toy: Path, tmp_path: Path
+):
+    plain = train(tmp_path / "plain", toy, "stage.head.refit=false")
+    for name in ("predictions/val.csv", "calibration.json", "split.csv"):
+        assert (refitted / name).read_text() == (plain / name).read_text(), name
+    assert (refitted / "predictions/test.csv").read_text() != (
+        plain / "predictions/test.csv"
+    ).read_text()
+    history = rows(refitted / "history.csv")
+    head = [row for row in history if row["stage"] == "head"]
+    again = [row for row in history if row["stage"] == "refit"]
+    losses = [float(row["val_nll"]) for row in head]
+    assert losses.index(min(losses)) + 1 == len(again) < len(head)
+    assert {row["val_nll"] for row in again} == {""}
+    assert "fitted again on both" in (refitted / "report.html").read_text()
+    assert "training and validation together" in (refitted / "MODEL_CARD.md").read_text()
+
+
+def test_what_is_kept_is_what_test_saw(refitted: Path, toy: Path, tmp_path: Path):
+    words = [f"run={refitted}", f"output={tmp_path}", "evaluate.explain=false"]
+    done = run_here("evaluate", *words, cache=toy.parent, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "was trained on these images" not in done.stdout
+    again = (tmp_path / "predictions.csv").read_text()
+    assert again == (refitted / "predictions/test.csv").read_text()
+    done = run_here("evaluate", *words, "part=val", cache=toy.parent, cwd=tmp_path)
+    assert "was trained on these images" in " ".join(done.stdout.split())
+
+
+def test_a_killed_refit_goes_on_to_the_same_end(toy: Path, tmp_path: Path):
+    changes = ["stage.head.refit=true", "stage.head.epochs=12", "stage.head.ema_decay=0.9"]
+    changes += ["stage.head.optimizer.lr=0.0005"]  # slowly, so that the best epoch is a late one
+    whole, folder = train(tmp_path / "whole", toy, *changes), tmp_path / "killed"
+    process = subprocess.Popen(
+        command("train", *TOY, f"data.file={toy}", *changes, f"hydra.run.dir={folder}"),
+        cwd=tmp_path,
+        env=environment(toy.parent),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    history, deadline = folder / "history.csv", time.monotonic() + 200
+    while not (history.is_file() and sum(r["stage"] == "refit" for r in rows(history)) >= 2):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "DONE").exists()
+    resumed = run("train", f"resume={folder}", cache=toy.parent, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("metrics.json", "history.csv", "predictions/val.csv", "predictions/test.csv"):
+        assert (folder / name).read_text() == (whole / name).read_text(), name
