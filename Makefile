@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.leukemia-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint bench
+.PHONY: help setup train test test-slow lint bench pytest
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,7 +28,10 @@ train: $(STAMP) ## Train ResNet18: on LEUKEMIA_DATA where set, else on painted s
 	  $(BIN)/python -m leukemia.train model=resnet18 experiment=painted $(ARGS); \
 	fi
 
-test: $(STAMP) lint ## What CI runs: lint, types and all tests but the slow ones
+test: $(STAMP) ## What CI runs: lint, types and all tests but the slow ones
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+pytest: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## The tests that take minutes

@@ -26,7 +26,6 @@ SEARCH = [
     "head=linear",
     "stage.head.epochs=4",
     "stage.head.batch_size=16",
-    "stage.head.refit=false",
     "trainer.save_every=0",
     "study.trials=5",
     "study.pruner.startup_trials=2",

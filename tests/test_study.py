@@ -35,7 +35,6 @@ SMALL = [
     "head=linear",
     f"stage.head.epochs={EPOCHS}",
     "stage.head.batch_size=16",
-    "stage.head.refit=false",
     "loss.cancer_weight=1",
     "trainer.save_every=0",
 ]
