@@ -296,6 +296,7 @@ MISTAKES = {
     "unknown stage": ([*SMALL, "stages=[tail]"], "stages"),
     "refit of all weights": ([*SMALL, "stage.head.refit=true"], "stage.head.refit=false"),
     "refit in words": ([*SMALL, "stage.head.refit=both"], "stage.head.refit to be true or false"),
+    "no monitor": ([*SMALL, "stage.head.monitor=null"], "stage.head.monitor to be one of nll"),
     "no epochs": ([*SMALL, "trainer.max_epochs=0"], "trainer.max_epochs"),
     "epochs in words": ([*SMALL, "stage.finetune.epochs=ten"], "stage.finetune.epochs"),
     "patience in words": ([*SMALL, "stage.finetune.patience=some"], "stage.finetune.patience"),

@@ -20,7 +20,7 @@ from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.model.baseline import SIZE as BASELINE_SIZE
 from leukemia.model.classifier import Classifier
-from leukemia.model.fit import REFIT, Stage
+from leukemia.model.fit import MONITORS, REFIT, Stage
 from leukemia.model.hardware import Hardware
 from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
@@ -87,6 +87,7 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     for name in names:
         values = cfg.stage[name]
         check_count(f"stage.{name}.epochs", values.epochs)
+        check_choice(f"stage.{name}.monitor", values.monitor, MONITORS)
         epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
     check_switch("stage.head.refit", cfg.stage.head.refit)

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import (
 )
 from torch.utils.data import DataLoader
 
-from leukemia.check import check_choice, check_count, check_number
+from leukemia.check import check_count, check_number
 from leukemia.model.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
@@ -92,8 +92,6 @@ class Stage:
         """Refuse what could not be run."""
         key = f"stage.{self.name}"
         check_count(f"{key}.epochs", self.epochs)
-        if self.monitor is not None:
-            check_choice(f"{key}.monitor", self.monitor, MONITORS)
         if self.patience is not None:
             check_count(f"{key}.patience", self.patience)
         if self.ema_decay is not None:
