@@ -27,6 +27,7 @@ SEARCH = [
     "stage.head.epochs=4",
     "stage.head.batch_size=16",
     "trainer.save_every=0",
+    "report.map=null",
     "study.trials=5",
     "study.pruner.startup_trials=2",
     "study.pruner.warmup_epochs=1",

@@ -36,6 +36,7 @@ SMALL = [
     f"stage.head.epochs={EPOCHS}",
     "stage.head.batch_size=16",
     "loss.cancer_weight=1",
+    "report.map=null",
     "trainer.save_every=0",
 ]
 GRID = ["study=seeds", "seed=0,1", "loss.lambda_nll=0.5,1", *SMALL]
