@@ -1,11 +1,14 @@
 """Runs the commands as a user does: in a process of their own, or sooner in this one."""
 
 import contextlib
+import csv
 import importlib
 import io
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -70,6 +73,37 @@ def run(
         text=True,
         timeout=300,
     )
+
+
+def kill_when(
+    ready: Callable[[], bool], verb: str, *overrides: str, cache: Path, cwd: Path, **changes: str
+) -> None:
+    """Start a command in a process of its own, and kill it at once when `ready` says so."""
+    process = subprocess.Popen(
+        command(verb, *overrides),
+        cwd=cwd,
+        env=environment(cache, **changes),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, "the command ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+
+
+def epochs_of(run: Path, stage: str) -> int:
+    """How many epochs of a stage a run has written down, 0 where it has not begun to."""
+    history = run / "history.csv"
+    return sum(r["stage"] == stage for r in rows(history)) if history.is_file() else 0
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def run_here(

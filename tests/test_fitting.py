@@ -1,16 +1,12 @@
 """`stage.head.refit`: validation is measured first, then the head learns from it too."""
 
-import csv
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tests.commands import command, environment, run_here, write_toy
+from tests.commands import epochs_of, kill_when, rows, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
@@ -23,11 +19,6 @@ TOY += [
 ]
 # Fast enough that the best epoch is not the last, and with averaged weights.
 TOY += ["stage.head.optimizer.lr=0.1", "stage.head.ema_decay=0.9"]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -117,20 +108,14 @@ def test_what_is_kept_is_what_test_saw(refitted: Path, toy: Path, tmp_path: Path
 
 def test_a_killed_refit_goes_on_to_the_same_end(refitted: Path, toy: Path, tmp_path: Path):
     settings, folder = [*TOY, f"data.file={toy}", "stage.head.refit=true"], tmp_path / "killed"
-    process = subprocess.Popen(
-        command("train", *settings, f"hydra.run.dir={folder}"),
+    kill_when(
+        lambda: epochs_of(folder, "refit") >= 2,
+        "train",
+        *settings,
+        f"hydra.run.dir={folder}",
+        cache=toy.parent,
         cwd=tmp_path,
-        env=environment(toy.parent),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
-    history, deadline = folder / "history.csv", time.monotonic() + 200
-    while not (history.is_file() and sum(r["stage"] == "refit" for r in rows(history)) >= 2):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     assert not (folder / "DONE").exists()
     resumed = run_here("train", f"resume={folder}", cache=toy.parent, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -1,9 +1,6 @@
 """A search from outside: `python -m leukemia.train study=search`."""
 
 import csv
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
 from leukemia.search import Search
 from leukemia.search_space import Choices, Interval
-from tests.commands import command, environment, run_here, write_toy
+from tests.commands import kill_when, run_here, write_toy
 
 pytest.importorskip("optuna", reason="the extra leukemia[search] is not installed")
 
@@ -148,21 +145,16 @@ def test_a_proposal_that_was_cut_off_between_two_settings_is_completed_as_it_wou
 @pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_command(whole: Path, home: Path):
     file = f"data.file={home / 'toy.npz'}"
-    process = subprocess.Popen(
-        command("train", *SEARCH, file, "study.name=killed"),
-        cwd=home,
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     folder = home / "runs" / "killed"
-    deadline = time.monotonic() + 200
-    while not ((folder / "1" / "DONE").exists() and (folder / "2" / "history.csv").exists()):
-        assert process.poll() is None, "the search ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(
+        lambda: (folder / "1" / "DONE").exists() and (folder / "2" / "history.csv").exists(),
+        "train",
+        *SEARCH,
+        file,
+        "study.name=killed",
+        cache=home,
+        cwd=home,
+    )
     kept = {path: path.stat().st_mtime_ns for n in "01" for path in (folder / n).glob("*.*")}
     assert not (folder / "winner").exists()
     again = search(home, "study.name=killed")

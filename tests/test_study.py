@@ -4,10 +4,8 @@ import csv
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from leukemia.build.model import build_stage_data, build_stages
 from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
 from leukemia.model.network import Network
-from tests.commands import command, environment, run, run_here
+from tests.commands import kill_when, run, run_here
 
 NAMES = ["Benign", "Early", "Pre", "Pro"]
 EPOCHS = 25
@@ -154,22 +152,15 @@ def test_a_killed_study_goes_on_and_runs_no_trial_twice(
 ):
     name = f"killed{len(launcher)}"
     arguments = [*GRID, *launcher, f"study.name={name}", f"data.file={home / 'toy.npz'}"]
-    process = subprocess.Popen(
-        command("train", *arguments),
-        cwd=home,
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     folder = home / "runs" / name
-    deadline = time.monotonic() + 200
     last = folder / "2" / "checkpoints" / "last.ckpt"
-    while not ((folder / "0" / "DONE").exists() and last.exists()):
-        assert process.poll() is None, "the study ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(
+        lambda: (folder / "0" / "DONE").exists() and last.exists(),
+        "train",
+        *arguments,
+        cache=home,
+        cwd=home,
+    )
     done = [trial for trial in folder.glob("[0-9]") if (trial / "DONE").exists()]
     kept = {p: p.stat().st_mtime_ns for trial in done for p in trial.glob("*.*")}
     assert not (folder / "2" / "DONE").exists()

@@ -1,13 +1,10 @@
 """`python -m leukemia.train`, from outside: commands in, files and numbers out."""
 
-import csv
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -21,14 +18,9 @@ from sklearn import metrics as reference
 from leukemia.cli import CONF
 from leukemia.run import RunDir
 from leukemia.settings import settle
-from tests.commands import SMALL, command, environment, run, run_here, write_toy
+from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_run_leaves_every_file_of_the_contract(finished: Path):
@@ -121,21 +113,14 @@ def test_kill_and_resume_equals_an_uninterrupted_run(
         finished = tmp_path / "whole"
         done = run("train", *settings, f"hydra.run.dir={finished}", cache=cache, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    process = subprocess.Popen(
-        command("train", *settings, f"hydra.run.dir={folder}"),
+    kill_when(
+        lambda: epochs_of(folder, stage) >= epochs,
+        "train",
+        *settings,
+        f"hydra.run.dir={folder}",
+        cache=cache,
         cwd=tmp_path,
-        env=environment(cache),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
-    history = folder / "history.csv"
-    deadline = time.monotonic() + 200
-    while not (history.is_file() and sum(r["stage"] == stage for r in rows(history)) >= epochs):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     assert not (folder / "DONE").exists()
     folder = folder.rename(tmp_path / "moved")  # as to a larger disk
 

@@ -204,8 +204,8 @@ def build_stage_data(
     Raises:
         UserError: numbers of views that cannot be.
     """
-    batch_size = stage_settings(cfg, stage.name).batch_size
     views = build_views(cfg, data)
+    table: ArrayDataModule
     parts = data.parts
     if stage.name == REFIT:
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
@@ -222,11 +222,9 @@ def build_stage_data(
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )
-        table.batch_size = batch_size
-        return table
-    if stage.name == REFIT:
-        return ArrayDataModule(
-            data.array, data.labels, parts, batch_size=batch_size, seed=data.seed
-        )
-    data.batch_size = batch_size
-    return data
+    elif stage.name == REFIT:
+        table = ArrayDataModule(data.array, data.labels, parts, seed=data.seed)
+    else:
+        table = data
+    table.batch_size = stage_settings(cfg, stage.name).batch_size
+    return table

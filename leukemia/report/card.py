@@ -97,9 +97,7 @@ def _model(found: Findings) -> Iterator[str]:
     for name in stages:
         kept = f"best validation {at(f'stage.{name}.monitor')}"
         if name == "refit":
-            kept = (
-                "the last; learnt from training and validation together, as long as chosen before"
-            )
+            kept = "the last, from training and validation together"
         if closed and name != "finetune":
             kept = "of the head, by linear discriminant analysis"
         rows.append((f"Weights kept of stage {name}", kept))
