@@ -69,6 +69,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.report.table import print_operating, print_summary
     from leukemia.results import heading, mark
     from leukemia.run import write_json
+    from leukemia.settings import is_refitted
 
     finished = open_finished(Path(cfg.run), **cfg.trainer)
     if cfg.part is None and cfg.data.root is not None and _unlabelled(finished, cfg.data.root):
@@ -83,7 +84,7 @@ def score(cfg: DictConfig) -> None:
         rows = own.parts[part]
         manifest, groups = own.manifest.take(rows), own.split.groups[rows]
         notes += own.split.warnings
-        if part == "train" or (part == "val" and finished.cfg.stage.head.refit):
+        if part == "train" or (part == "val" and is_refitted(finished.cfg)):
             notes.append("The network was trained on these images: they say nothing of new ones.")
     else:
         part, name = "test", _name(cfg.data.root)

@@ -1,11 +1,18 @@
 """The stages of a run: each is fitted once, and found again by a run that goes on."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from omegaconf import DictConfig
 
-from leukemia.build.model import build_classifier, build_stage_data, is_discriminant, refit_stage
+from leukemia.build.model import (
+    build_classifier,
+    build_stage_data,
+    fitted_in,
+    is_discriminant,
+    refit_stage,
+)
 from leukemia.build.network import build_network
 from leukemia.model.checkpoint import save_atomically
 from leukemia.model.discriminant import fit_discriminant_stage
@@ -45,37 +52,50 @@ class Fitting:
 
     def fit(self, stage: Stage, network: "Network") -> None:
         """Fit one stage, or load what it left, into the network."""
-        finished = self.run.checkpoints / f"{stage.name}.ckpt"
-        if finished.is_file():
-            state = torch.load(finished, map_location="cpu", weights_only=True)
-            network.load_state_dict(state["state_dict"])
+        if self._load(stage.name, network):
             return
         earlier = [row for row in self._rows() if row["stage"] != stage.name]
         history = History(stage.name, earlier, self._write)
         data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
-        part = network if stage.name == "finetune" else network.head
+        fitted = fitted_in(self.cfg, stage.name)
+        part = network if fitted == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
-        if stage.name != "finetune" and is_discriminant(self.cfg):
+        if fitted == "head" and is_discriminant(self.cfg):
             validated = None if stage.monitor is None else data
             known = data.training_rows()
             fit_discriminant_stage(module, validated, known, self.hardware, history)
         else:
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
-        save_atomically({"stage": stage.name, "state_dict": network.state_dict()}, finished)
+        state = {"stage": stage.name, "state_dict": network.state_dict()}
+        save_atomically(state, self._finished(stage.name))
 
     def refit(self, stage: Stage, network: "Network") -> None:
-        """Fit the head again, from its first weights, on training and validation together.
+        """Fit again, from the weights that the last stage began with, on both parts.
 
-        It takes as many epochs as the head had at its best on validation.
+        That is training and validation together, for as many epochs as were best on validation.
 
         Args:
-            stage: the head's.
-            network: receives the new head.
+            stage: the last.
+            network: receives the new weights.
         """
         epochs = best_epoch(self._rows(), stage) + 1
         anew, _ = build_network(self.cfg, self.data.embed_dim)
-        self.fit(refit_stage(self.cfg, epochs), anew)
-        network.head.load_state_dict(anew.head.state_dict())
+        if stage.name == "finetune":
+            self._load("head", anew)
+        self.fit(refit_stage(stage, epochs), anew)
+        network.load_state_dict(anew.state_dict())
+
+    def _load(self, stage: str, network: "Network") -> bool:
+        """Load what a finished stage left into the network; whether there is such a stage."""
+        finished = self._finished(stage)
+        if not finished.is_file():
+            return False
+        state = torch.load(finished, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["state_dict"])
+        return True
+
+    def _finished(self, stage: str) -> Path:
+        return self.run.checkpoints / f"{stage}.ckpt"
 
     def _rows(self) -> list[Row]:
         return read_history(self.run.history) if self.run.history.is_file() else []

@@ -16,6 +16,7 @@ from leukemia.report.html import write_report
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
 from leukemia.run import RunDir
+from leukemia.settings import is_refitted
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
@@ -109,7 +110,7 @@ def mark(split: Split, figures: dict[str, Any]) -> dict[str, Any]:
 
 def caveats(cfg: DictConfig, split: Split) -> list[str]:
     """The notes without which no figure of a run's data may be read."""
-    refitted = [REFITTED] if cfg.stage.head.refit else []
+    refitted = [REFITTED] if is_refitted(cfg) else []
     if cfg.data.name == "synthetic":
         return [*split.warnings, *refitted, PAINTED]
     kept = GROUPS_KEPT if cfg.data.get("groups") else NOT_LEAKPROOF

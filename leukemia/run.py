@@ -22,6 +22,7 @@ _SINCE = {
     "stain.method": "none",
     "stain.grey": False,
     "stage.head.refit": False,
+    "stage.finetune.refit": False,
     "trainer.save_every": 0.0,
     "trainer.keep_last": True,
 }

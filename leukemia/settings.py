@@ -40,6 +40,16 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         )
 
 
+def last_stage(cfg: DictConfig) -> str:
+    """Return the name of the last stage, whose weights a run keeps: ``head`` or ``finetune``."""
+    return "head" if cfg.data.name == "embeddings" else str(list(cfg.stages)[-1])
+
+
+def is_refitted(cfg: DictConfig) -> bool:
+    """Whether the weights that a run keeps learnt from training and validation together."""
+    return bool(cfg.stage[last_stage(cfg)].refit)
+
+
 def _floors(path: Path) -> dict[str, float]:
     """Return the accuracies that an audit found on split=paper."""
     try:

@@ -13,7 +13,7 @@ from leukemia.atomic import write_array, write_text
 from leukemia.environment import environment
 from leukemia.errors import UserError
 from leukemia.run import RunDir, open_run, write_json
-from leukemia.settings import settle
+from leukemia.settings import is_refitted, settle
 
 if TYPE_CHECKING:
     from leukemia.build.data import Sources
@@ -156,7 +156,7 @@ class Training:
         cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware
         module = build_classifier(cfg, network)
         seen = {"val": predict(module, data.loader("val"), hardware)}
-        if cfg.stage.head.refit:
+        if is_refitted(cfg):
             fitting.refit(last, network)
         if cfg.open_test:
             seen["test"] = predict(module, data.loader("test"), hardware)

@@ -1,12 +1,13 @@
-"""`stage.head.refit`: validation is measured first, then the head learns from it too."""
+"""`stage.*.refit`: validation is measured first, then the last stage learns from it too."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tests.commands import epochs_of, kill_when, rows, run_here, write_toy
+from tests.commands import SMALL, epochs_of, kill_when, rows, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
@@ -106,18 +107,57 @@ def test_what_is_kept_is_what_test_saw(refitted: Path, toy: Path, tmp_path: Path
     assert "was trained on these images" in " ".join(done.stdout.split())
 
 
-def test_a_killed_refit_goes_on_to_the_same_end(refitted: Path, toy: Path, tmp_path: Path):
-    settings, folder = [*TOY, f"data.file={toy}", "stage.head.refit=true"], tmp_path / "killed"
+FINE = [*SMALL, "report.map=null", "stage.finetune.refit=true"]
+
+
+@pytest.fixture(scope="module")
+def fine(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared run over both stages, but that all weights are fitted again at the end."""
+    folder = tmp_path_factory.mktemp("fine") / "run"
+    done = run_here("train", *FINE, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_all_weights_are_fitted_again_too(fine: Path, finished: Path):
+    for name in ("predictions/val.csv", "calibration.json", "ood.npz"):
+        assert (fine / name).read_bytes() == (finished / name).read_bytes(), name
+    history = rows(fine / "history.csv")
+    losses = [float(row["val_nll"]) for row in history if row["stage"] == "finetune"]
+    again = [row for row in history if row["stage"] == "refit"]
+    assert len(again) == losses.index(min(losses)) + 1
+    states = [
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (
+            fine / "checkpoints/refit.ckpt",
+            fine / "checkpoints/best.ckpt",
+            finished / "checkpoints/best.ckpt",
+        )
+    ]
+    refit, kept, before = states
+    assert all(torch.equal(refit[name], kept[name]) for name in kept)
+    backbone = next(name for name in kept if name.startswith("backbone") and kept[name].ndim == 4)
+    assert not torch.equal(kept[backbone], before[backbone])
+    assert "fitted again on both" in (fine / "report.html").read_text()
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_a_killed_refit_goes_on_to_the_same_end(
+    images: bool, refitted: Path, fine: Path, toy: Path, cache: Path, tmp_path: Path
+):
+    settings, whole = [*TOY, f"data.file={toy}", "stage.head.refit=true"], refitted
+    if images:
+        settings, whole = FINE, fine
+    folder, where = tmp_path / "killed", {"cache": cache, "cwd": tmp_path}
     kill_when(
-        lambda: epochs_of(folder, "refit") >= 2,
+        lambda: epochs_of(folder, "refit") >= 1,
         "train",
         *settings,
         f"hydra.run.dir={folder}",
-        cache=toy.parent,
-        cwd=tmp_path,
+        **where,
     )
     assert not (folder / "DONE").exists()
-    resumed = run_here("train", f"resume={folder}", cache=toy.parent, cwd=tmp_path)
+    resumed = run_here("train", f"resume={folder}", **where)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("metrics.json", "history.csv", "predictions/val.csv", "predictions/test.csv"):
-        assert (folder / name).read_text() == (refitted / name).read_text(), name
+        assert (folder / name).read_text() == (whole / name).read_text(), name

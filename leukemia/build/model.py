@@ -1,6 +1,7 @@
 """From the settings ``stages``, ``stage``, ``loss`` and ``augment.views`` to objects."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ from leukemia.model.hardware import Hardware
 from leukemia.model.loss import DualLoss
 from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
+from leukemia.settings import last_stage
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -90,24 +92,23 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         check_choice(f"stage.{name}.monitor", values.monitor, MONITORS)
         epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
-    check_switch("stage.head.refit", cfg.stage.head.refit)
-    if cfg.stage.head.refit and names != ["head"]:
+        check_switch(f"stage.{name}.refit", values.refit)
+    if names == ["head", "finetune"] and cfg.stage.head.refit:
         raise UserError(
-            f"stage.head.refit=true fits the head of a frozen backbone again and goes with "
-            f"stages=[head], not {names}: set stage.head.refit=false."
+            "stage.head.refit=true fits again what a run keeps, but the last of "
+            "stages=[head,finetune] is finetune: set stage.head.refit=false."
         )
     return stages
 
 
-def refit_stage(cfg: DictConfig, epochs: int) -> Stage:
-    """Return the stage that fits the head again, for so many epochs, without validation."""
-    return Stage(REFIT, epochs, None, None, cfg.stage.head.ema_decay)
+def refit_stage(stage: Stage, epochs: int) -> Stage:
+    """Return the stage that fits again what another fitted, for so many epochs, unwatched."""
+    return Stage(REFIT, epochs, None, None, stage.ema_decay)
 
 
-def stage_settings(cfg: DictConfig, name: str) -> DictConfig:
-    """Return the settings ``stage.*`` of a stage; a refit has those of the head."""
-    settings: DictConfig = cfg.stage["head" if name == REFIT else name]
-    return settings
+def fitted_in(cfg: DictConfig, stage: str) -> str:
+    """Return which of ``head`` and ``finetune`` a stage does; a refit does what the last did."""
+    return last_stage(cfg) if stage == REFIT else stage
 
 
 def is_discriminant(cfg: DictConfig) -> bool:
@@ -148,7 +149,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str | None = No
     optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     if stage is not None:
-        values = stage_settings(cfg, stage)
+        values = cfg.stage[fitted_in(cfg, stage)]
         optimizer = partial(make_optimizer, **values.optimizer)
         schedule = partial(_schedule, ScheduleSpec(**values.schedule))
     return Classifier(
@@ -209,7 +210,8 @@ def build_stage_data(
     parts = data.parts
     if stage.name == REFIT:
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
-    if stage.name in ("head", REFIT) and isinstance(data, SmearDataModule):
+    fitted = fitted_in(cfg, stage.name)
+    if fitted == "head" and isinstance(data, SmearDataModule):
         backbone = cfg.model.backbone
         table = embedded(
             data,
@@ -222,9 +224,8 @@ def build_stage_data(
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )
-    elif stage.name == REFIT:
-        table = ArrayDataModule(data.array, data.labels, parts, seed=data.seed)
     else:
-        table = data
-    table.batch_size = stage_settings(cfg, stage.name).batch_size
+        table = copy(data)
+        table.parts = parts
+    table.batch_size = cfg.stage[fitted].batch_size
     return table

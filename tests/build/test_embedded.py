@@ -27,7 +27,9 @@ def embeddings(
     data.setup("fit")
     cfg.seed = 0  # the same random weights whatever the seed of the views
     network, _ = build_network(cfg, data.embed_dim)
-    (stage,) = [refit_stage(cfg, 1)] if refit else build_stages(cfg)
+    (stage,) = build_stages(cfg)
+    if refit:
+        stage = refit_stage(stage, 1)
     made = build_stage_data(cfg, stage, data, network, build_hardware(cfg))
     assert made.array is not None
     assert made.labels is not None
