@@ -25,7 +25,7 @@ from leukemia.report.predictions import Predictions, read_predictions
 from leukemia.run import RunDir
 from leukemia.tracking import check_loggers, make_trackers
 from leukemia.tracking import wandb as tracking
-from tests.commands import SMALL, command, environment, run
+from tests.commands import SMALL, environment, epochs_of, kill_when, run
 from tests.tracking.conftest import Network
 from tests.tracking.process import rows, settings
 from tests.tracking.wandb_files import WandbRun, read_only_part
@@ -59,20 +59,15 @@ class Tracked:
 def tracked(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     cache, folder = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("tracked") / "run"
     network.touched()
-    process = subprocess.Popen(
-        command("train", *LOGGED, f"hydra.run.dir={folder}"),
+    kill_when(
+        lambda: epochs_of(folder, "finetune") >= 1,
+        "train",
+        *LOGGED,
+        f"hydra.run.dir={folder}",
+        cache=cache,
         cwd=folder.parent,
-        env=environment(cache, **network.changes),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        **network.changes,
     )
-    history, deadline = folder / "history.csv", time.monotonic() + 200
-    while not (history.is_file() and len(read_history(history)) >= 4):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     first_part = next((folder / "wandb").glob("offline-run-*")).name
     again = run("train", f"resume={folder}", cache=cache, cwd=folder.parent, **network.changes)
     assert again.returncode == 0, again.stderr
