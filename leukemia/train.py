@@ -158,6 +158,9 @@ class Training:
         seen = {"val": predict(module, data.loader("val"), hardware)}
         if is_refitted(cfg):
             fitting.refit(last, network)
+            if last.name == "finetune":  # to the backbone that is kept, images look different
+                again = predict(module, data.loader("val"), hardware)
+                seen["val"] = seen["val"]._replace(embeddings=again.embeddings)
         if cfg.open_test:
             seen["test"] = predict(module, data.loader("test"), hardware)
         found = {

@@ -7,6 +7,9 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from leukemia.build.finished import open_finished
+from leukemia.build.parts import judge_part, own_data
+from leukemia.report.ood import fit_known, read_known
 from tests.commands import SMALL, epochs_of, kill_when, rows, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
@@ -120,12 +123,17 @@ def fine(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_weights_are_fitted_again_too(fine: Path, finished: Path):
-    for name in ("predictions/val.csv", "calibration.json", "ood.npz"):
+    for name in ("predictions/val.csv", "calibration.json"):
         assert (fine / name).read_bytes() == (finished / name).read_bytes(), name
     history = rows(fine / "history.csv")
-    losses = [float(row["val_nll"]) for row in history if row["stage"] == "finetune"]
+    first = [row for row in history if row["stage"] == "finetune"]
     again = [row for row in history if row["stage"] == "refit"]
+    losses = [float(row["val_nll"]) for row in first]
     assert len(again) == losses.index(min(losses)) + 1
+    # Both begin with what the head's stage left: 11.6, where random weights have 1.5.
+    began = [float(table[0]["train_nll"]) for table in (first, again)]
+    assert began[1] == pytest.approx(began[0], rel=0.05)
+    assert began[0] > 5
     states = [
         torch.load(path, weights_only=True)["state_dict"]
         for path in (
@@ -139,6 +147,14 @@ def test_all_weights_are_fitted_again_too(fine: Path, finished: Path):
     backbone = next(name for name in kept if name.startswith("backbone") and kept[name].ndim == 4)
     assert not torch.equal(kept[backbone], before[backbone])
     assert "fitted again on both" in (fine / "report.html").read_text()
+
+
+def test_strangeness_is_measured_by_the_backbone_that_is_kept(fine: Path, finished: Path):
+    run = open_finished(fine, progress=False)
+    seen = judge_part(run, own_data(run), "val").embeddings.numpy()
+    known, before = read_known(fine / "ood.npz"), read_known(finished / "ood.npz")
+    np.testing.assert_allclose(known.bank, fit_known(seen).bank, atol=1e-5)
+    assert np.abs(known.bank - before.bank).max() > 1e-3
 
 
 @pytest.mark.parametrize("images", [False, True])
