@@ -1,5 +1,6 @@
 """`stage.*.refit`: validation is measured first, then the last stage learns from it too."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from leukemia.build.finished import open_finished
 from leukemia.build.parts import judge_part, own_data
 from leukemia.report.ood import fit_known, read_known
-from tests.commands import SMALL, epochs_of, kill_when, rows, run_here, write_toy
+from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
@@ -157,23 +158,54 @@ def test_strangeness_is_measured_by_the_backbone_that_is_kept(fine: Path, finish
     assert np.abs(known.bank - before.bank).max() > 1e-3
 
 
-@pytest.mark.parametrize("images", [False, True])
-def test_a_killed_refit_goes_on_to_the_same_end(
-    images: bool, refitted: Path, fine: Path, toy: Path, cache: Path, tmp_path: Path
-):
-    settings, whole = [*TOY, f"data.file={toy}", "stage.head.refit=true"], refitted
-    if images:
-        settings, whole = FINE, fine
-    folder, where = tmp_path / "killed", {"cache": cache, "cwd": tmp_path}
+def test_a_killed_refit_goes_on_to_the_same_end(refitted: Path, toy: Path, tmp_path: Path):
+    settings, folder = [*TOY, f"data.file={toy}", "stage.head.refit=true"], tmp_path / "killed"
     kill_when(
-        lambda: epochs_of(folder, "refit") >= 1,
+        lambda: epochs_of(folder, "refit") >= 2,
         "train",
         *settings,
         f"hydra.run.dir={folder}",
-        **where,
+        cache=toy.parent,
+        cwd=tmp_path,
     )
     assert not (folder / "DONE").exists()
-    resumed = run_here("train", f"resume={folder}", **where)
+    resumed = run_here("train", f"resume={folder}", cache=toy.parent, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    for name in ("metrics.json", "history.csv", "predictions/val.csv", "predictions/test.csv"):
-        assert (folder / name).read_text() == (whole / name).read_text(), name
+    assert_same(folder, refitted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[], pytest.param(["model.backbone.name=resnet18"], marks=pytest.mark.slow, id="resnet18")],
+)
+def test_kills_in_every_stage_leave_an_uninterrupted_run(
+    changes: list[str], fine: Path, cache: Path, tmp_path: Path
+):
+    where: dict[str, Path] = {"cache": cache, "cwd": tmp_path}
+    whole, settings = fine, [*FINE, *changes]
+    if changes:
+        whole = tmp_path / "whole"
+        done = run("train", *settings, f"hydra.run.dir={whole}", **where)
+        assert done.returncode == 0, done.stderr
+    folder = tmp_path / "killed"
+    words = [*settings, f"hydra.run.dir={folder}"]
+    for stage, epochs in (("head", 3), ("finetune", 2), ("refit", 1)):
+        reached = partial(reaches, folder, stage, epochs)
+        kill_when(reached, "train", *words, **where)
+        assert not (folder / "DONE").exists()
+        folder = folder.rename(tmp_path / stage)  # as to a larger disk
+        words = [f"resume={folder}"]
+    resumed = run("train", *words, **where)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (folder / "DONE").is_file()
+    assert_same(folder, whole)
+
+
+def reaches(run: Path, stage: str, epochs: int) -> bool:
+    return epochs_of(run, stage) >= epochs
+
+
+def assert_same(run: Path, other: Path) -> None:
+    names = ("metrics.json", "history.csv", "split.csv", "predictions/val.csv")
+    for name in (*names, "predictions/test.csv"):
+        assert (run / name).read_text() == (other / name).read_text(), name

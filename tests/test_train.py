@@ -18,7 +18,7 @@ from sklearn import metrics as reference
 from leukemia.cli import CONF
 from leukemia.run import RunDir
 from leukemia.settings import settle
-from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, write_toy
+from tests.commands import SMALL, rows, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 
@@ -93,42 +93,6 @@ def test_figures_agree_with_scikit_learn_on_the_predictions_file(finished: Path)
         assert found[name] == pytest.approx(value, abs=1e-6), name
     assert found["n"] == len(table)
     assert found["confusion"] == reference.confusion_matrix(truth, decided).tolist()
-
-
-@pytest.mark.parametrize(
-    ("stage", "epochs", "changes"),
-    [
-        ("head", 3, []),
-        ("finetune", 2, []),
-        pytest.param(
-            "finetune", 2, ["model.backbone.name=resnet18"], marks=pytest.mark.slow, id="resnet18"
-        ),
-    ],
-)
-def test_kill_and_resume_equals_an_uninterrupted_run(
-    stage: str, epochs: int, changes: list[str], finished: Path, cache: Path, tmp_path: Path
-):
-    folder, settings = tmp_path / "killed", [*SMALL, *changes]
-    if changes:
-        finished = tmp_path / "whole"
-        done = run("train", *settings, f"hydra.run.dir={finished}", cache=cache, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    kill_when(
-        lambda: epochs_of(folder, stage) >= epochs,
-        "train",
-        *settings,
-        f"hydra.run.dir={folder}",
-        cache=cache,
-        cwd=tmp_path,
-    )
-    assert not (folder / "DONE").exists()
-    folder = folder.rename(tmp_path / "moved")  # as to a larger disk
-
-    resumed = run("train", f"resume={folder}", cache=cache, cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    for name in ("metrics.json", "history.csv", "split.csv", "predictions/test.csv"):
-        assert (folder / name).read_text() == (finished / name).read_text(), name
-    assert (folder / "DONE").is_file()
 
 
 def test_paths_of_a_run_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
