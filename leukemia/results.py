@@ -29,8 +29,8 @@ GROUPS_KEPT = (
     "where those are patients."
 )
 REFITTED = (
-    "The figures of validation, and what was chosen on it, are of a head that learnt from the "
-    "training part alone; the one kept, which test sees, was then fitted again on both."
+    "The figures of validation, and what was chosen on it, are of weights that learnt from the "
+    "training part alone; those kept, which test sees, were then fitted again on both."
 )
 PAINTED = (
     "PAINTED SMEARS: these figures show that the framework works and say nothing about "

@@ -98,7 +98,7 @@ def _model(found: Findings) -> Iterator[str]:
         kept = f"best validation {at(f'stage.{name}.monitor')}"
         if name == "refit":
             kept = "the last, from training and validation together"
-        if closed and name != "finetune":
+        if closed and (name == "head" or "finetune" not in stages):
             kept = "of the head, by linear discriminant analysis"
         rows.append((f"Weights kept of stage {name}", kept))
     turned = at("trainer.tta") and at("data.name") != "embeddings"
