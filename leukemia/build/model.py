@@ -220,7 +220,7 @@ def build_stage_data(
             hardware,
             folder=cache_dir(cfg),
             backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
-            f"{backbone.weights is None}",
+            f"{backbone.get('resize')} {backbone.weights is None}",
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )

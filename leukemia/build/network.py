@@ -78,6 +78,7 @@ def build_network(
         size=cfg.crop.size,
         layers=cfg.model.backbone.get("layers"),
         attend=attend,
+        resize=cfg.model.backbone.get("resize"),
         load=load,
     )
     if attend is not None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 from torchvision import models
 
-from leukemia.check import check_choice
+from leukemia.check import check_choice, check_count
 from leukemia.errors import UserError
 from leukemia.model.layers import PooledLayers, up_to
 from leukemia.model.weights import default_state, file_state, load_fitting
@@ -67,15 +68,19 @@ class Backbone(nn.Module):
         body: normalised images (N, 3, size, size) to embeddings (N, d).
         size: side of the image that finds out d, in pixels.
         channels: of an image.
+        resize: side, in pixels, that images are brought to first (bilinear); ``None`` for as
+            they are.
 
     Attributes:
         embed_dim: d.
     """
 
-    def __init__(self, body: nn.Module, size: int = 224, channels: int = 3) -> None:
+    def __init__(
+        self, body: nn.Module, size: int = 224, channels: int = 3, resize: int | None = None
+    ) -> None:
         """Store the network and find its embedding size by a dry run in eval mode."""
         super().__init__()
-        self.body = body
+        self.body, self.resize = body, resize
         training = body.training
         body.eval()
         with torch.no_grad():
@@ -84,6 +89,9 @@ class Backbone(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (N, embed_dim) of normalised images (N, channels, H, W)."""
+        if self.resize is not None:
+            side = (self.resize, self.resize)
+            images = interpolate(images, side, mode="bilinear", antialias=True)
         embeddings: torch.Tensor = self.body(images)
         return embeddings
 
@@ -95,6 +103,7 @@ def make_backbone(
     size: int = 224,
     layers: Sequence[str] | None = None,
     attend: str | None = None,
+    resize: int | None = None,
     load: bool = True,
 ) -> tuple[Backbone, str]:
     """Return a classification network of torchvision without its classifier.
@@ -109,14 +118,16 @@ def make_backbone(
             after them is left out.
         attend: ``magenta``: pool the maps a second time by the weights that `WithMagenta` puts
             beside the images; ``None`` for once.
+        resize: side, in pixels, that the network sees images at; ``None`` for as they are.
         load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
         The backbone, and one line on the weights that were loaded.
 
     Raises:
-        UserError: an unknown name or layer, ``attend`` without layers, a network that cannot take
-            images of this size, or weights that cannot be had, cannot be read or do not fit.
+        UserError: an unknown name or layer, ``attend`` without layers, no side to resize to, a
+            network that cannot take images of this size, or weights that cannot be had, cannot be
+            read or do not fit.
     """
     name = str(name).lower()
     known = models.list_models(module=models)
@@ -133,6 +144,8 @@ def make_backbone(
             f"model.backbone.attend={attend} weighs the maps of layers, but model.backbone.layers "
             f"is null: name layers, as [layer1,layer2,layer3], or use attend=null."
         )
+    if resize is not None:
+        check_count("model.backbone.resize", resize)
     body = models.get_model(name, weights=None, **_settings(name, weights))
     _remove_classifier(body)
     if layers is not None:
@@ -141,7 +154,7 @@ def make_backbone(
     if layers is not None:
         body = PooledLayers(body, weighted=attend is not None)
     try:
-        backbone = Backbone(body, size, 3 if attend is None else 4)
+        backbone = Backbone(body, size, 3 if attend is None else 4, resize)
     except IndexError as error:
         raise UserError(
             f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "
@@ -149,9 +162,10 @@ def make_backbone(
         ) from error
     # AssertionError: the vision transformers' check of their fixed size.
     except (RuntimeError, ValueError, AssertionError) as error:
+        side, key = (size, "crop.size") if resize is None else (resize, "model.backbone.resize")
         raise UserError(
-            f"model.backbone.name={name} cannot take images of {size} x {size} pixels "
-            f"({_first_line(error)}): choose another network or another crop.size."
+            f"model.backbone.name={name} cannot take images of {side} x {side} pixels "
+            f"({_first_line(error)}): choose another network or another {key}."
         ) from error
     return backbone, f"{name}: {said}"
 

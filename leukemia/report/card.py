@@ -88,6 +88,8 @@ def _model(found: Findings) -> Iterator[str]:
         layers = at("model.backbone.layers")
         pooled = "; whole and by magenta" if at("model.backbone.attend") else ""
         backbone = at("model.name") + (f" ({', '.join(layers)}{pooled})" if layers else "")
+        if at("model.backbone.resize"):
+            masked += f"; the network sees it at {at('model.backbone.resize')} pixels"
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
             ("Network", " + ".join(filter(None, (backbone, at("model.head.name"))))),

@@ -60,6 +60,13 @@ def test_what_the_maps_are_weighed_by_is_not_confused_in_the_cache(folder):
     assert np.abs(both["train"][:, width:] - plain["train"]).max() > 0.01
 
 
+def test_the_side_that_a_network_sees_is_not_confused_in_the_cache(folder):
+    plain, _ = embeddings(folder)
+    large, _ = embeddings(folder, "model.backbone.resize=96")
+    assert large["train"].shape == plain["train"].shape
+    assert np.abs(large["train"] - plain["train"]).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("changes", "views"),
     [
@@ -147,6 +154,7 @@ def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
     assert "| Network | resnet18 (layer1, layer2, layer3; whole and by magenta) + linear |" in card
+    assert "; the network sees it at 448 pixels) |" in card
     assert "| Weights kept of stage head | of the head, by linear discriminant analysis |" in card
     again = run_here("evaluate", f"run={run}", SMALL[-1], cache=tmp_path, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision import models
+from torchvision.transforms.v2.functional import resize
 
 from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
@@ -148,3 +149,29 @@ def test_attending_adds_the_weighted_mean_and_deviation_of_each_map_after_its_ow
 def test_what_cannot_be_attended_to_is_refused(layers, attend, told):
     with pytest.raises(UserError, match=rf"model\.backbone\.{told}"):
         make_backbone("resnet18", None, size=64, layers=layers, attend=attend)
+
+
+@pytest.mark.parametrize("side", [48, 96])
+def test_a_network_sees_images_at_the_side_they_are_resized_to(side):
+    plain, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend="magenta")
+    other, _ = make_backbone(
+        "resnet18", None, size=64, layers=LAYERS, attend="magenta", resize=side
+    )
+    other.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 4, 64, 64)
+    with torch.no_grad():
+        found = other.eval()(images)
+        expected = plain.eval()(resize(images, [side, side], antialias=True))
+    assert other.embed_dim == plain.embed_dim
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [0, -3, 96.5, "large", True])
+def test_what_is_no_side_to_resize_to_is_refused(side):
+    with pytest.raises(UserError, match=r"model\.backbone\.resize to be a whole number from 1 on"):
+        make_backbone("resnet18", None, size=64, resize=side)
+
+
+def test_a_side_that_a_network_cannot_take_is_told_by_the_setting_that_made_it():
+    with pytest.raises(UserError, match=r"8 x 8 pixels.*another model\.backbone\.resize"):
+        make_backbone("alexnet", None, size=64, resize=8)
