@@ -149,12 +149,13 @@ def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tm
 def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path):
     run = tmp_path / "run"
     words = ["experiment=frozen", *SMALL[:3], "model.backbone.weights=null", *SMALL[-1:]]
+    words += ["model.backbone.resize=96"]
     words += ["split=stratified", f"hydra.run.dir={run}"]
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
     assert "| Network | resnet18 (layer1, layer2, layer3; whole and by magenta) + linear |" in card
-    assert "; the network sees it at 448 pixels) |" in card
+    assert "; the network sees it at 96 pixels) |" in card
     assert "| Weights kept of stage head | of the head, by linear discriminant analysis |" in card
     again = run_here("evaluate", f"run={run}", SMALL[-1], cache=tmp_path, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
