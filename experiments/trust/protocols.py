@@ -29,6 +29,7 @@ FLOORS = ("colour histogram", "lower right corner")
 RECORDED = {
     "resnet18": "ResNet18, defaults",
     "frozen": "frozen",
+    "frozen at 224 pixels": "frozen, half size",
     "baseline, He's first weights": "baseline",
     "robust": "robust",
 }
