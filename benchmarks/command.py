@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.scene import Scene
+from benchmarks.scene import RECIPE, Scene
 from benchmarks.timing import Row, alone
 
 _FIRST_STEP = """
@@ -67,7 +67,7 @@ def startup(scene: Scene) -> list[Row]:
     rows = [alone("start-up", name, "s", taken[name], commands[name][1]) for name in commands]
     environment = json.loads((run / "environment.json").read_text())
     peak = environment["peak_memory_mb"] / 1024
-    return [*rows, alone("memory", "a default training run", "GiB", [peak], 2.5)]
+    return [*rows, alone("memory", "a fine-tuning run", "GiB", [peak], 2.5)]
 
 
 def memory(scene: Scene) -> list[Row]:
@@ -84,7 +84,7 @@ def memory(scene: Scene) -> list[Row]:
 def _train(scene: Scene, *overrides: str) -> list[str]:
     return [
         *("data=folder", f"data.root={scene.root}", f"data.cache_dir={scene.folder / 'cache'}"),
-        *("split=stratified", "model.backbone.weights=null", "trainer.progress=false"),
+        *(RECIPE, "split=stratified", "model.backbone.weights=null", "trainer.progress=false"),
         *("open_test=false", *overrides),
     ]
 

@@ -22,11 +22,12 @@ from leukemia.model.network import Network
 from leukemia.run import RunDir
 
 BATCH = 32
+RECIPE = "experiment=finetuned"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Images on disk and in memory, and the default settings.
+    """Images on disk and in memory, and the settings of fine-tuning.
 
     Args:
         folder: for what the benchmarks write.
@@ -50,8 +51,8 @@ class Scene:
         return [self.root / file for file in self.manifest.files]
 
     def settings(self, *overrides: str) -> DictConfig:
-        """Return the settings of ``leukemia.train`` with ResNet18, from scratch."""
-        fixed = ["model.backbone.weights=null", "trainer.progress=false"]
+        """Return the settings of ``leukemia.train`` that fine-tune ResNet18 from scratch."""
+        fixed = [RECIPE, "model.backbone.weights=null", "trainer.progress=false"]
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose("train", [*fixed, *overrides])
         cfg.data.root, cfg.data.cache_dir = str(self.root), str(self.folder / "cache")
@@ -85,7 +86,7 @@ def make_scene(folder: Path, *, quick: bool) -> Scene:
     rounds = 1 if quick else 5
     root = paint_smears(folder / "smears", per_class=48 if not quick else 16)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train")
+        cfg = hydra.compose("train", [RECIPE])
     manifest = build_manifest(root, build_classes(cfg), cache_dir=folder / "cache")
     pixels = open_pixels(root, manifest, build_preprocess(cfg), folder / "cache")
     return Scene(folder, root, manifest, np.array(pixels), 3, rounds)

@@ -34,6 +34,16 @@ def _run_dir(resume: str | None, model: str) -> str:
     return resume or f"runs/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{model}"
 
 
+def _for_resnet(name: object, value: object) -> object:
+    if "resne" not in str(name):
+        return None
+    return OmegaConf.create(value) if isinstance(value, list) else value
+
+
+# What suits the layers of a ResNet alone; also for who composes settings without a command.
+OmegaConf.register_new_resolver("leukemia.for_resnet", _for_resnet, replace=True)
+
+
 def run_verb(
     task: Callable[[DictConfig], None], config_name: str, paths: Collection[str] = ()
 ) -> None:

@@ -10,12 +10,12 @@ from leukemia.build.model import (
     build_classifier,
     build_stage_data,
     fitted_in,
-    is_discriminant,
+    head_fit,
     refit_stage,
 )
 from leukemia.build.network import build_network
 from leukemia.model.checkpoint import save_atomically
-from leukemia.model.discriminant import fit_discriminant_stage
+from leukemia.model.discriminant import fit_discriminant_stage, start_at_discriminant
 from leukemia.model.fit import History, Row, Stage, best_epoch, fit_stage
 from leukemia.report.history import read_history, write_history
 from leukemia.run import RunDir
@@ -60,11 +60,14 @@ class Fitting:
         fitted = fitted_in(self.cfg, stage.name)
         part = network if fitted == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
-        if fitted == "head" and is_discriminant(self.cfg):
+        fit = head_fit(self.cfg) if fitted == "head" else "gradient"
+        if fit == "discriminant":
             validated = None if stage.monitor is None else data
             known = data.training_rows()
             fit_discriminant_stage(module, validated, known, self.hardware, history)
         else:
+            if fit == "whitened":
+                start_at_discriminant(module, *data.training_rows())
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
         state = {"stage": stage.name, "state_dict": network.state_dict()}
         save_atomically(state, self._finished(stage.name))

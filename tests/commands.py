@@ -19,10 +19,11 @@ import numpy as np
 SMALL = [
     "data=synthetic",
     "data.per_class=20",
+    "experiment=finetuned",
+    "mask=none",
     "model.backbone.name=shufflenet_v2_x0_5",
     "crop.size=64",
     "model.backbone.weights=null",
-    "head=linear",
     "stages=[head,finetune]",
     "stage.head.epochs=8",
     "stage.head.batch_size=8",

@@ -56,7 +56,7 @@ def check_settings(cfg: DictConfig) -> None:
         make_optimizer(nn.Linear(1, 1).named_parameters(), **values.optimizer)
         check_count(f"stage.{stage.name}.batch_size", values.batch_size, 2)
     weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
-    if is_discriminant(cfg) and len(stages) == 1 and weights != (1, 1):
+    if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != (1, 1):
         raise UserError(
             f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
             f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "
@@ -80,10 +80,10 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     cap = cfg.trainer.max_epochs
     if cap is not None:
         check_count("trainer.max_epochs", cap)
-    if is_discriminant(cfg) and "head" not in names:
+    if (fit := head_fit(cfg)) != "gradient" and "head" not in names:
         raise UserError(
-            f"head=discriminant is fitted to embeddings in the stage head: set stages=[head] or "
-            f"[head,finetune], not {names}."
+            f"head={fit} is fitted to embeddings in the stage head: set stages=[head] or "
+            f"[head,finetune], not {names}, or head=linear."
         )
     stages = []
     for name in names:
@@ -111,21 +111,24 @@ def fitted_in(cfg: DictConfig, stage: str) -> str:
     return last_stage(cfg) if stage == REFIT else stage
 
 
-def is_discriminant(cfg: DictConfig) -> bool:
-    """Whether the head is fitted in closed form in the stage ``head``.
+def head_fit(cfg: DictConfig) -> str:
+    """Return how the head is fitted in the stage ``head``.
+
+    ``gradient``; ``discriminant``, in closed form; ``whitened``, from the discriminant on by
+    gradients.
 
     Raises:
         UserError: a ``model.head.fit`` that is unknown or goes with another head.
     """
     head = cfg.model.head
-    fit = head.get("fit", "gradient")
-    check_choice("model.head.fit", fit, ("gradient", "discriminant"))
-    if fit == "discriminant" and (head.name != "linear" or head.standardize):
+    fit = str(head.get("fit", "gradient"))
+    check_choice("model.head.fit", fit, ("gradient", "discriminant", "whitened"))
+    if fit != "gradient" and (head.name != "linear" or head.standardize):
         raise UserError(
-            "model.head.fit=discriminant goes with a linear head that does not standardize: "
-            "use head=discriminant."
+            f"model.head.fit={fit} goes with a linear head that does not standardize: "
+            f"use head={fit}."
         )
-    return bool(fit == "discriminant")
+    return fit
 
 
 def build_loss(cfg: DictConfig) -> DualLoss:

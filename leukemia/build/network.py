@@ -95,4 +95,5 @@ def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
         tuple(head.widths),
         head.dropout,
         standardize=head.standardize,
+        whiten=head.get("fit") == "whitened",
     )

@@ -15,9 +15,10 @@ from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import History, interruptible, make_trainer
 from leukemia.model.hardware import Hardware
-from leukemia.model.head import LinearHead
+from leukemia.model.head import LinearHead, Whitening
 
 FOLDS = 8
+LONGEST = 4096  # an embedding whose covariance is decomposed in seconds
 _HOTTEST = 1000.0
 
 Floats = npt.NDArray[np.float64]
@@ -51,25 +52,73 @@ def fit_discriminant(
     Raises:
         UserError: a class without two images.
     """
-    n_classes = head.classify.out_features
-    counts = np.bincount(labels, minlength=n_classes)
-    if counts.min() < 2:
-        raise UserError(
-            f"head=discriminant needs two training images of each class or more, "
-            f"but got {counts.tolist()}."
-        )
-    values = embeddings.astype(np.float64)
-    mean, deviation = values.mean(0), values.std(0)
-    deviation[deviation == 0] = 1
-    rows = (values - mean) / deviation
+    rows, mean, deviation = _standardized(embeddings, labels, head.classify.out_features)
     temperature = shift_temperature(rows, labels, sources)
-    coefficients, offsets = _discriminant(rows, labels)
+    coefficients, offsets, _ = _discriminant(rows, labels)
     coefficients /= deviation * temperature
     head.classify.weight.copy_(torch.from_numpy(coefficients))
     head.classify.bias.copy_(torch.from_numpy(offsets / temperature - coefficients @ mean))
     if weights is not None:
         head.classify.bias.add_(weights.log())
     return temperature
+
+
+@torch.no_grad()
+def start_at_discriminant(
+    module: Classifier,
+    embeddings: npt.NDArray[np.float32],
+    labels: Ints,
+    sources: Ints | None = None,
+) -> None:
+    """Set a head as `fit_discriminant` does, in coordinates that suit gradients.
+
+    In them the covariance that the classes have in common, shrunk, is the identity times 1 / d: an
+    embedding is about as long as 1, and no direction is steeper than another.
+
+    Args:
+        module: around a `LinearHead` with ``whiten``; has the weights of the classes.
+        embeddings: see `fit_discriminant`.
+        labels: see `fit_discriminant`.
+        sources: see `fit_discriminant`.
+
+    Raises:
+        UserError: a class without two images.
+    """
+    head = module.cpu().network  # embeddings were made where the hardware is
+    assert isinstance(head, LinearHead)
+    assert isinstance(head.standardize, Whitening)
+    rows, mean, deviation = _standardized(embeddings, labels, head.classify.out_features)
+    temperature = shift_temperature(rows, labels, sources)
+    coefficients, offsets, covariance = _discriminant(rows, labels)
+    values, vectors = np.linalg.eigh(covariance)
+    scale = np.sqrt(np.maximum(values, 1e-6 * values[-1] or 1.0) * len(values))
+    head.standardize.mean.copy_(torch.from_numpy(mean))
+    head.standardize.matrix.copy_(torch.from_numpy(vectors / scale / deviation[:, None]))
+    head.classify.weight.copy_(torch.from_numpy(coefficients @ vectors * scale / temperature))
+    head.classify.bias.copy_(torch.from_numpy(offsets / temperature))
+    if (weights := module.loss.class_weights) is not None:
+        head.classify.bias.add_(weights.log())
+
+
+def _standardized(
+    embeddings: npt.NDArray[np.float32], labels: Ints, n_classes: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return the rows with mean 0 and deviation 1, and what those of the features were."""
+    counts = np.bincount(labels, minlength=n_classes)
+    if counts.min() < 2:
+        raise UserError(
+            f"A discriminant needs two training images of each class or more, "
+            f"but got {counts.tolist()}: use head=linear."
+        )
+    if embeddings.shape[1] > LONGEST:
+        raise UserError(
+            f"A discriminant takes embeddings of up to {LONGEST} numbers, but these have "
+            f"{embeddings.shape[1]}: use head=probe or head=linear."
+        )
+    values = embeddings.astype(np.float64)
+    mean, deviation = values.mean(0), values.std(0)
+    deviation[deviation == 0] = 1
+    return (values - mean) / deviation, mean, deviation
 
 
 def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -> float:
@@ -106,7 +155,7 @@ def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -
         fitted = cluster[place] != fold
         if len(np.unique(labels[fitted])) < len(np.unique(labels)):
             return 1.0  # a class of which all images are the same
-        coefficients, offsets = _discriminant(rows[fitted], labels[fitted])
+        coefficients, offsets, _ = _discriminant(rows[fitted], labels[fitted])
         logits.append(rows[held] @ coefficients.T + offsets)
         truth.append(labels[held])
     table, right = np.concatenate(logits), np.concatenate(truth)
@@ -119,14 +168,14 @@ def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -
     return float(np.exp(found.x))
 
 
-def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats]:
-    """Return coefficients (C, d) and offsets (C,) of the logits."""
+def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:
+    """Return coefficients (C, d) and offsets (C,) of the logits, and the covariance (d, d)."""
     found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, labels)
     coefficients, offsets = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # scikit-learn gives the difference of the two alone
         coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
         offsets = np.concatenate([np.zeros_like(offsets), offsets])
-    return coefficients, offsets
+    return coefficients, offsets, found.covariance_
 
 
 def fit_discriminant_stage(

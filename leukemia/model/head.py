@@ -84,6 +84,28 @@ class ResidualHead(nn.Module):
         return logits
 
 
+class Whitening(nn.Module):
+    """Embeddings in fixed coordinates, those of `start_at_discriminant`; as they come until then.
+
+    Args:
+        dim: size d of an embedding.
+    """
+
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        """Change nothing yet."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("matrix", torch.eye(dim))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return float32 (N, d), in any precision around it: the matrix enlarges rounding."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return (embeddings.float() - self.mean) @ self.matrix
+
+
 class LinearHead(nn.Module):
     """One linear layer, its weights Xavier-normal and its biases zero at the start.
 
@@ -92,18 +114,25 @@ class LinearHead(nn.Module):
         n_classes: number of classes.
         dropout: share of the embedding set to zero in training, in [0, 1).
         standardize: see `ResidualHead`.
+        whiten: bring embeddings into other coordinates first (`Whitening`).
 
     Raises:
         UserError: a dropout out of range.
     """
 
     def __init__(
-        self, in_dim: int, n_classes: int = 4, dropout: float = 0.0, *, standardize: bool = False
+        self,
+        in_dim: int,
+        n_classes: int = 4,
+        dropout: float = 0.0,
+        *,
+        standardize: bool = False,
+        whiten: bool = False,
     ) -> None:
         """Build and initialise the layers."""
         super().__init__()
         _check_dropout(dropout)
-        self.standardize = _standardizer(in_dim, standardize)
+        self.standardize = Whitening(in_dim) if whiten else _standardizer(in_dim, standardize)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(in_dim, n_classes)
         self.apply(_start_xavier)
@@ -122,6 +151,7 @@ def make_head(
     dropout: float = 0.5,
     *,
     standardize: bool = False,
+    whiten: bool = False,
 ) -> ResidualHead | LinearHead:
     """Return a head by its name.
 
@@ -132,13 +162,14 @@ def make_head(
         widths: see `ResidualHead`; ``linear`` has none.
         dropout: in [0, 1).
         standardize: see `ResidualHead`.
+        whiten: see `LinearHead`; ``residual`` does not.
 
     Raises:
         UserError: an unknown name, or a setting of ``model.head`` that cannot be.
     """
     check_choice("model.head.name", name, ("residual", "linear"))
     if name == "linear":
-        return LinearHead(in_dim, n_classes, dropout, standardize=standardize)
+        return LinearHead(in_dim, n_classes, dropout, standardize=standardize, whiten=whiten)
     return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
 
 

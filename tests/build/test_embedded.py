@@ -13,8 +13,10 @@ from leukemia.cli import CONF
 from leukemia.errors import UserError
 from tests.commands import run_here, write_toy
 
-SMALL = ["data=synthetic", "data.per_class=12", "crop.size=64", "stages=[head]"]
-SMALL += ["model.backbone.weights=null", "model.backbone.layers=[layer1]", "trainer.progress=false"]
+PAINTED = ["data=synthetic", "data.per_class=12", "crop.size=64", "model.backbone.weights=null"]
+PAINTED += ["trainer.progress=false"]
+SMALL = [*PAINTED, "augment=smear", "model.backbone.layers=[layer1]", "model.backbone.attend=null"]
+SMALL += ["model.backbone.resize=null"]
 
 
 def embeddings(
@@ -146,25 +148,24 @@ def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tm
     assert again.returncode == 0, again.stderr
 
 
-def test_the_frozen_experiment_is_whole_and_is_scored_again_alike(tmp_path: Path):
+def test_the_default_recipe_is_whole_and_is_scored_again_alike(tmp_path: Path):
     run = tmp_path / "run"
-    words = ["experiment=frozen", *SMALL[:3], "model.backbone.weights=null", *SMALL[-1:]]
-    words += ["model.backbone.resize=96"]
-    words += ["split=stratified", f"hydra.run.dir={run}"]
+    words = [*PAINTED, "model.backbone.resize=96", f"hydra.run.dir={run}"]
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
     assert "| Network | resnet18 (layer1, layer2, layer3; whole and by magenta) + linear |" in card
     assert "; the network sees it at 96 pixels) |" in card
-    assert "| Weights kept of stage head | of the head, by linear discriminant analysis |" in card
-    again = run_here("evaluate", f"run={run}", SMALL[-1], cache=tmp_path, cwd=tmp_path)
+    assert "| Weights kept of stage head | best validation nll |" in card
+    assert "| Weights kept of stage refit | the last, from training and validation together" in card
+    again = run_here("evaluate", f"run={run}", PAINTED[-1], cache=tmp_path, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     scored = (run / "evaluation" / "test" / "predictions.csv").read_text()
     assert scored == (run / "predictions" / "test.csv").read_text()
 
 
 def test_magenta_is_not_looked_for_in_grey_images(tmp_path: Path):
-    words = ["experiment=frozen", "stain=grey", *SMALL[:1]]
+    words = [*PAINTED, "stain=grey"]
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
@@ -175,6 +176,8 @@ def test_magenta_is_not_looked_for_in_grey_images(tmp_path: Path):
     ("changes", "told"),
     [
         (["head=discriminant", "stages=[finetune]"], "stages=[head]"),
+        (["head=whitened", "stages=[finetune]"], "head=linear"),
+        (["head=probe", "model.head.fit=whitened"], "head=whitened"),
         (["head=residual", "model.head.fit=discriminant"], "head=discriminant"),
         (["head=probe", "model.head.fit=discriminant"], "head=discriminant"),
         (["model.head.fit=svm"], "model.head.fit"),

@@ -8,8 +8,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from leukemia.errors import UserError
-from leukemia.model.discriminant import fit_discriminant, shift_temperature
+from leukemia.model.classifier import Classifier
+from leukemia.model.discriminant import (
+    fit_discriminant,
+    shift_temperature,
+    start_at_discriminant,
+)
 from leukemia.model.head import LinearHead
+from leukemia.model.loss import DualLoss
 
 
 def drawn(n_classes: int, per_class: int, dim: int, seed: int = 0):
@@ -38,6 +44,49 @@ def test_probabilities_are_those_of_scikit_learn(n_classes: int, per_class: int)
     with torch.no_grad():
         found = head(torch.from_numpy(values)).softmax(1)
     np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def started(values, labels, n_classes, cancer_weight=1.0) -> LinearHead:
+    head = LinearHead(values.shape[1], n_classes, whiten=True)
+    loss = DualLoss(1, 1, cancer_weight=cancer_weight, n_classes=n_classes)
+    start_at_discriminant(Classifier(head, loss, n_classes=n_classes), values, labels)
+    return head.eval()
+
+
+@pytest.mark.parametrize("cancer_weight", [1.0, 3.0])
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("per_class", [3, 6, 80])
+def test_gradients_begin_at_the_discriminant(n_classes: int, per_class: int, cancer_weight: float):
+    values, labels = drawn(n_classes, per_class, dim=40)
+    weights = torch.tensor([1.0] + [cancer_weight] * (n_classes - 1))
+    closed, _ = fitted(values, labels, n_classes, weights)
+    head = started(values, labels, n_classes, cancer_weight)
+    with torch.no_grad():
+        found, expected = (net(torch.from_numpy(values)).softmax(1) for net in (head, closed))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("per_class", [10, 400])  # fewer images than features, and more
+def test_no_direction_is_steeper_than_another(per_class: int):
+    values, labels = drawn(3, per_class, dim=60)
+    values[:, 7] = 4  # a feature that says nothing
+    whitening = started(values, labels, 3).standardize
+    scaler = StandardScaler()
+    scaled = scaler.fit_transform(values.astype(np.float64))
+    peer = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(scaled, labels)
+    shared = peer.covariance_ * np.outer(scaler.scale_, scaler.scale_)
+    matrix = whitening.matrix.numpy().astype(np.float64)
+    even = 60 * matrix.T @ shared @ matrix
+    np.testing.assert_allclose(even, np.eye(60), atol=1e-3)
+    with torch.no_grad():
+        centre = whitening(torch.from_numpy(values)).mean(0)
+    torch.testing.assert_close(centre, torch.zeros(60), rtol=0, atol=1e-3)
+
+
+def test_embeddings_that_are_too_long_for_a_covariance_are_refused():
+    values, labels = drawn(2, 3, dim=5000)
+    with pytest.raises(UserError, match=r"up to 4096.*5000.*head=probe"):
+        started(values, labels, 2)
 
 
 def test_with_many_images_it_is_the_rule_of_the_gaussians_they_come_from():

@@ -125,3 +125,13 @@ def test_embeddings_are_not_standardised_unless_told():
 def test_a_bad_setting_is_refused_by_its_key(key, settings):
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
         make_head(**{"name": "residual", "in_dim": 8, **settings})
+
+
+def test_whitening_is_exact_in_a_precision_that_is_not():
+    head = LinearHead(3, whiten=True)
+    values = 1000 + torch.randn(5, 3)
+    head.standardize.mean.fill_(1000)
+    head.standardize.matrix.mul_(7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head.standardize(values)
+    assert torch.equal(found, (values - 1000) * 7)
