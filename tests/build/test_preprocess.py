@@ -105,7 +105,12 @@ def rows(path: Path) -> list[list[str]]:
 def test_a_run_sees_the_same_in_training_evaluation_and_prediction(cache: Path, tmp_path: Path):
     folder = tmp_path / "run"
     words = ["data=synthetic", "data.per_class=20", "model.backbone.weights=null", "crop.size=64"]
-    words += ["experiment=finetuned", "stain=macenko", "trainer.max_epochs=1", "trainer.progress=false"]
+    words += [
+        "experiment=finetuned",
+        "stain=macenko",
+        "trainer.max_epochs=1",
+        "trainer.progress=false",
+    ]
     words += ["trainer.tta=false", "report.map=null", f"hydra.run.dir={folder}"]
     done = run_here("train", *words, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
