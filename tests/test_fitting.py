@@ -46,6 +46,15 @@ def refitted(toy: Path) -> Path:
     return train(toy.parent / "refitted", toy, "stage.head.refit=true")
 
 
+WHITENED = ["head=whitened", "stage.head.refit=true", "stage.head.optimizer.lr=0.01"]
+
+
+@pytest.fixture(scope="module")
+def whitened(toy: Path) -> Path:
+    """A run whose head begins at the discriminant, and is refitted."""
+    return train(toy.parent / "whitened", toy, *WHITENED)
+
+
 def log_odds(run: Path, part: str) -> np.ndarray:
     """Log p - log p_Benign of a part, in the order of its file's name."""
     table = sorted(rows(run / "predictions" / f"{part}.csv"), key=lambda row: row["file"])
@@ -158,20 +167,39 @@ def test_strangeness_is_measured_by_the_backbone_that_is_kept(fine: Path, finish
     assert np.abs(known.bank - before.bank).max() > 1e-3
 
 
-def test_a_killed_refit_goes_on_to_the_same_end(refitted: Path, toy: Path, tmp_path: Path):
-    settings, folder = [*TOY, f"data.file={toy}", "stage.head.refit=true"], tmp_path / "killed"
+@pytest.mark.parametrize("stage", ["head", "refit"])
+def test_a_killed_head_goes_on_to_the_same_end(
+    stage: str, whitened: Path, toy: Path, tmp_path: Path
+):
+    folder = tmp_path / "killed"
     kill_when(
-        lambda: epochs_of(folder, "refit") >= 2,
+        lambda: epochs_of(folder, stage) >= 2,
         "train",
-        *settings,
-        f"hydra.run.dir={folder}",
+        *[*TOY, *WHITENED, f"data.file={toy}", f"hydra.run.dir={folder}"],
         cache=toy.parent,
         cwd=tmp_path,
     )
     assert not (folder / "DONE").exists()
     resumed = run_here("train", f"resume={folder}", cache=toy.parent, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert_same(folder, refitted)
+    assert_same(folder, whitened)
+
+
+def test_a_whitened_head_goes_on_from_the_discriminant_by_the_dual_loss(
+    whitened: Path, toy: Path, tmp_path: Path
+):
+    closed = train(tmp_path / "closed", toy, "head=discriminant")
+    history = [row for row in rows(whitened / "history.csv") if row["stage"] == "head"]
+    (start,) = rows(closed / "history.csv")
+    losses = [float(row["train_loss"]) for row in history]
+    # A mean over the steps of an epoch, the first of which is at the discriminant.
+    assert losses[0] == pytest.approx(float(start["train_loss"]), rel=0.005)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.97 * losses[0]
+    other = train(tmp_path / "other", toy, *WHITENED, "loss.lambda_bce=4")
+    assert (
+        rows(other / "history.csv")[-1]["val_nll"] != rows(whitened / "history.csv")[-1]["val_nll"]
+    )
 
 
 @pytest.mark.parametrize(

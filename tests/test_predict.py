@@ -247,6 +247,7 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
             shutil.copy(file, tmp_path / "images" / name)
     settings = ["data=folder", f"data.root={tmp_path / 'images'}", "split=stratified"]
     settings += ["model.backbone.weights=null", "trainer.max_epochs=1", "crop.size=96", QUIET]
+    settings += ["model.backbone.resize=null"]
     folder = tmp_path / "run"
     done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

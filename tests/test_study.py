@@ -204,8 +204,8 @@ def test_trials_share_the_embeddings_of_a_frozen_backbone(home: Path, tmp_path: 
         return compute(self, inputs)
 
     monkeypatch.setattr(Network, "embed", watched)
-    settings = ["data=synthetic", "data.per_class=12", "crop.size=64", "stages=[head]"]
-    settings += [f"model.backbone.weights={weights}", f"data.cache_dir={home}"]
+    settings = ["data=synthetic", "data.per_class=12", "crop.size=64", "experiment=finetuned"]
+    settings += ["stages=[head]", f"model.backbone.weights={weights}", f"data.cache_dir={home}"]
     used: set[int] = set()
     for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
         with initialize_config_dir(str(CONF), version_base="1.3"):
