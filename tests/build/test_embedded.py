@@ -150,11 +150,16 @@ def test_a_discriminant_leaves_a_whole_run_with_one_row_of_history(toy: Path, tm
 
 def test_the_default_recipe_is_whole_and_is_scored_again_alike(tmp_path: Path):
     run = tmp_path / "run"
-    words = [*PAINTED, "model.backbone.resize=96", f"hydra.run.dir={run}"]
+    words = [
+        *PAINTED,
+        "model.backbone.resize=96",
+        "model.backbone.layers=[layer1,layer2]",
+        f"hydra.run.dir={run}",
+    ]
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
-    assert "| Network | resnet18 (layer1, layer2, layer3; whole and by magenta) + linear |" in card
+    assert "| Network | resnet18 (layer1, layer2; whole and by magenta) + linear |" in card
     assert "; the network sees it at 96 pixels) |" in card
     assert "| Weights kept of stage head | best validation nll |" in card
     assert "| Weights kept of stage refit | the last, from training and validation together" in card
