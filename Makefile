@@ -32,7 +32,7 @@ test: $(STAMP) ## What CI runs: lint, types and all tests but the slow ones
 	@$(MAKE) --no-print-directory -j 2 lint pytest
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow

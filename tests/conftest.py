@@ -10,6 +10,11 @@ from tests.commands import SMALL, run_here
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run commands first: with short ones at the end, both processes end together."""
+    items.sort(key=lambda item: item.path.parent.name in ("data", "model", "report"))
+
+
 @pytest.fixture(scope="session")
 def aria() -> Path:
     """The real images, where `LEUKEMIA_DATA` names them."""

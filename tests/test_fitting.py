@@ -167,7 +167,7 @@ def test_strangeness_is_measured_by_the_backbone_that_is_kept(fine: Path, finish
     assert np.abs(known.bank - before.bank).max() > 1e-3
 
 
-@pytest.mark.parametrize("stage", ["head", "refit"])
+@pytest.mark.parametrize("stage", ["head", pytest.param("refit", marks=pytest.mark.slow)])
 def test_a_killed_head_goes_on_to_the_same_end(
     stage: str, whitened: Path, toy: Path, tmp_path: Path
 ):

@@ -26,7 +26,7 @@ from leukemia.model.network import Network
 from tests.commands import kill_when, run, run_here
 
 NAMES = ["Benign", "Early", "Pre", "Pro"]
-EPOCHS = 25
+EPOCHS = 12
 SMALL = [
     "data=embeddings",
     "split=stratified",
@@ -299,6 +299,7 @@ def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
 PLAIN = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
 
 
+@pytest.mark.slow
 def test_plain_multirun_in_processes_of_their_own(home: Path):
     file = f"data.file={home / 'toy.npz'}"
     done = run("train", *PLAIN, file, "hydra.sweep.dir=runs/plain", cache=home, cwd=home)

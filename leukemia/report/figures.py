@@ -13,8 +13,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from leukemia.atomic import write_bytes
 from leukemia.classes import Classes
@@ -58,7 +60,14 @@ def render(figure: Figure, kind: str = "png") -> bytes:
         kind: a format of matplotlib's, such as `png` or `svg`.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI)
+    if kind == "png":  # savefig would draw twice
+        figure.set_dpi(_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        Image.fromarray(pixels).save(buffer, "png")
+    else:
+        figure.savefig(buffer, format=kind, dpi=_DPI)
     return buffer.getvalue()
 
 

@@ -163,7 +163,14 @@ def test_the_default_recipe_is_whole_and_is_scored_again_alike(tmp_path: Path):
     assert "; the network sees it at 96 pixels) |" in card
     assert "| Weights kept of stage head | best validation nll |" in card
     assert "| Weights kept of stage refit | the last, from training and validation together" in card
-    again = run_here("evaluate", f"run={run}", PAINTED[-1], cache=tmp_path, cwd=tmp_path)
+    again = run_here(
+        "evaluate",
+        f"run={run}",
+        "evaluate.explain=false",
+        PAINTED[-1],
+        cache=tmp_path,
+        cwd=tmp_path,
+    )
     assert again.returncode == 0, again.stderr
     scored = (run / "evaluation" / "test" / "predictions.csv").read_text()
     assert scored == (run / "predictions" / "test.csv").read_text()
