@@ -27,13 +27,14 @@ NUMBERS = (*(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")
 COLUMNS = ("model", "split", "seed", "n", *NUMBERS, "minutes", "commit")
 FLOORS = ("colour histogram", "lower right corner")
 RECORDED = {
-    "resnet18": "ResNet18, defaults",
-    "frozen": "frozen",
-    "frozen at 224 pixels": "frozen, half size",
+    "default": "defaults",
+    "resnet18": "fine-tuned",
+    "frozen": "discriminant",
+    "frozen at 224 pixels": "discriminant, half size",
     "baseline, He's first weights": "baseline",
     "robust": "robust",
 }
-FOLDS = {"kfold_resnet18": "ResNet18, defaults", "kfold_robust_blur": "robust and blur"}
+FOLDS = {"kfold_resnet18": "fine-tuned", "kfold_robust_blur": "robust and blur"}
 Row = dict[str, Any]
 
 

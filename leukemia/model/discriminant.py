@@ -17,10 +17,9 @@ from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import History, interruptible, make_trainer
 from leukemia.model.hardware import Hardware
-from leukemia.model.head import LinearHead, Whitening
+from leukemia.model.head import LinearHead, Whitening, check_covariance
 
 FOLDS = 8
-LONGEST = 4096  # an embedding whose covariance is decomposed in seconds
 _HOTTEST = 1000.0
 _LEAST = 1e-9  # variance that every direction has, of rows whose features have 1
 
@@ -113,11 +112,7 @@ def _standardized(
             f"A discriminant needs two training images of each class or more, "
             f"but got {counts.tolist()}: use head=linear."
         )
-    if embeddings.shape[1] > LONGEST:
-        raise UserError(
-            f"A discriminant takes embeddings of up to {LONGEST} numbers, but these have "
-            f"{embeddings.shape[1]}: use head=probe or head=linear."
-        )
+    check_covariance(embeddings.shape[1])
     values = embeddings.astype(np.float64)
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1

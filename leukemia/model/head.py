@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from leukemia.check import check_choice, check_count, check_number
+from leukemia.errors import UserError
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
+LONGEST = 4096
 
 
 class ResidualPair(nn.Module):
@@ -89,6 +91,9 @@ class Whitening(nn.Module):
 
     Args:
         dim: size d of an embedding.
+
+    Raises:
+        UserError: embeddings that are too long for a covariance.
     """
 
     mean: torch.Tensor
@@ -97,6 +102,7 @@ class Whitening(nn.Module):
     def __init__(self, dim: int) -> None:
         """Change nothing yet."""
         super().__init__()
+        check_covariance(dim)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("matrix", torch.eye(dim))
 
@@ -171,6 +177,15 @@ def make_head(
     if name == "linear":
         return LinearHead(in_dim, n_classes, dropout, standardize=standardize, whiten=whiten)
     return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
+
+
+def check_covariance(dim: int) -> None:
+    """Refuse embeddings whose covariance (d, d) could not be decomposed in seconds."""
+    if dim > LONGEST:
+        raise UserError(
+            f"A discriminant takes embeddings of up to {LONGEST} numbers, but these have {dim}: "
+            f"use head=probe or head=linear."
+        )
 
 
 def _check_dropout(dropout: float) -> None:

@@ -85,8 +85,9 @@ def test_no_direction_is_steeper_than_another(per_class: int):
 
 def test_embeddings_that_are_too_long_for_a_covariance_are_refused():
     values, labels = drawn(2, 3, dim=5000)
-    with pytest.raises(UserError, match=r"up to 4096.*5000.*head=probe"):
-        started(values, labels, 2)
+    for fit in (fitted, started):
+        with pytest.raises(UserError, match=r"up to 4096.*5000.*head=probe"):
+            fit(values, labels, 2)
 
 
 def test_with_many_images_it_is_the_rule_of_the_gaussians_they_come_from():
