@@ -101,6 +101,7 @@ def test_parallel_coordinates_have_a_line_a_finished_trial(whole: Path):
     assert (whole / "figures" / "search.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_search_that_is_made_longer_goes_on_as_if_it_had_been_so_at_once(whole: Path, home: Path):
     first = search(home, "study.name=longer", "study.trials=3")
     assert first.returncode == 0, first.stderr

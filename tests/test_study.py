@@ -26,7 +26,7 @@ from leukemia.model.network import Network
 from tests.commands import kill_when, run, run_here
 
 NAMES = ["Benign", "Early", "Pre", "Pro"]
-EPOCHS = 12
+EPOCHS = 25
 SMALL = [
     "data=embeddings",
     "split=stratified",

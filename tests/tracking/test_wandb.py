@@ -339,6 +339,7 @@ def _drain(master: int) -> Iterator[bytes]:
             yield read
 
 
+@pytest.mark.slow
 def test_a_login_without_a_server_goes_offline_and_loses_nothing(network: Network, tmp_path: Path):
     network.touched()
     code = (
