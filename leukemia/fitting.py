@@ -63,11 +63,10 @@ class Fitting:
         fit = head_fit(self.cfg) if fitted == "head" else "gradient"
         if fit == "discriminant":
             validated = None if stage.monitor is None else data
-            known = data.training_rows()
-            fit_discriminant_stage(module, validated, known, self.hardware, history)
+            fit_discriminant_stage(module, validated, data.training_rows(), self.hardware, history)
         else:
             if fit == "whitened":
-                start_at_discriminant(module, *data.training_rows())
+                start_at_discriminant(module, data.training_rows())
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
         state = {"stage": stage.name, "state_dict": network.state_dict()}
         save_atomically(state, self._finished(stage.name))

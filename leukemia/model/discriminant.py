@@ -41,6 +41,10 @@ def fit_discriminant(
     a constant, divided by `shift_temperature`. The covariance is shrunk (Ledoit and Wolf,
     doi:10.1016/S0047-259X(03)00096-4), so embeddings may be longer than there are images.
 
+    A head with ``whiten`` also gets coordinates that suit gradients: in them the covariance that
+    the classes have in common, shrunk, is the identity times 1 / d, so that an embedding is about
+    as long as 1 and no direction is steeper than another.
+
     Args:
         head: without ``standardize``: the scale of the embeddings goes into the weights.
         embeddings: (N, d).
@@ -52,54 +56,40 @@ def fit_discriminant(
         The temperature.
 
     Raises:
-        UserError: a class without two images.
+        UserError: a class without two images, or embeddings too long for a covariance.
     """
     rows, mean, deviation = _standardized(embeddings, labels, head.classify.out_features)
     temperature = shift_temperature(rows, labels, sources)
-    coefficients, offsets, _ = _discriminant(rows, labels)
-    coefficients /= deviation * temperature
-    head.classify.weight.copy_(torch.from_numpy(coefficients))
-    head.classify.bias.copy_(torch.from_numpy(offsets / temperature - coefficients @ mean))
+    coefficients, offsets, covariance = _discriminant(rows, labels)
+    if isinstance(head.standardize, Whitening):
+        values, vectors = np.linalg.eigh(covariance)
+        scale = np.sqrt(np.maximum(values, 1e-6 * values[-1]) * len(values))
+        head.standardize.mean.copy_(torch.from_numpy(mean))
+        head.standardize.matrix.copy_(torch.from_numpy(vectors / scale / deviation[:, None]))
+        coefficients = coefficients @ vectors * scale
+    else:
+        coefficients /= deviation
+        offsets = offsets - coefficients @ mean
+    head.classify.weight.copy_(torch.from_numpy(coefficients / temperature))
+    head.classify.bias.copy_(torch.from_numpy(offsets / temperature))
     if weights is not None:
         head.classify.bias.add_(weights.log())
     return temperature
 
 
-@torch.no_grad()
 def start_at_discriminant(
-    module: Classifier,
-    embeddings: npt.NDArray[np.float32],
-    labels: Ints,
-    sources: Ints | None = None,
+    module: Classifier, known: tuple[npt.NDArray[np.float32], Ints, Ints | None]
 ) -> None:
-    """Set a head as `fit_discriminant` does, in coordinates that suit gradients.
-
-    In them the covariance that the classes have in common, shrunk, is the identity times 1 / d: an
-    embedding is about as long as 1, and no direction is steeper than another.
+    """Set the head of ``module`` by `fit_discriminant`, with the weights that its loss has.
 
     Args:
-        module: around a `LinearHead` with ``whiten``; has the weights of the classes.
-        embeddings: see `fit_discriminant`.
-        labels: see `fit_discriminant`.
-        sources: see `fit_discriminant`.
-
-    Raises:
-        UserError: a class without two images.
+        module: around a `LinearHead`.
+        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
     """
-    head = module.cpu().network  # embeddings were made where the hardware is
-    assert isinstance(head, LinearHead)
-    assert isinstance(head.standardize, Whitening)
-    rows, mean, deviation = _standardized(embeddings, labels, head.classify.out_features)
-    temperature = shift_temperature(rows, labels, sources)
-    coefficients, offsets, covariance = _discriminant(rows, labels)
-    values, vectors = np.linalg.eigh(covariance)
-    scale = np.sqrt(np.maximum(values, 1e-6 * values[-1]) * len(values))
-    head.standardize.mean.copy_(torch.from_numpy(mean))
-    head.standardize.matrix.copy_(torch.from_numpy(vectors / scale / deviation[:, None]))
-    head.classify.weight.copy_(torch.from_numpy(coefficients @ vectors * scale / temperature))
-    head.classify.bias.copy_(torch.from_numpy(offsets / temperature))
-    if (weights := module.loss.class_weights) is not None:
-        head.classify.bias.add_(weights.log())
+    assert isinstance(module.network, LinearHead)
+    module.cpu()  # embeddings were made where the hardware is
+    embeddings, labels, sources = known
+    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
 
 
 def _standardized(
@@ -203,10 +193,8 @@ def fit_discriminant_stage(
         hardware: where validation is measured.
         history: of this stage.
     """
-    assert isinstance(module.network, LinearHead)
-    module.cpu()  # embeddings were made where the hardware is
-    embeddings, labels, sources = known
-    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
+    start_at_discriminant(module, known)
+    embeddings, labels, _ = known
     module.eval()
     with torch.no_grad():
         terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))

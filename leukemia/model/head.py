@@ -9,7 +9,7 @@ from leukemia.check import check_choice, check_count, check_number
 from leukemia.errors import UserError
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
-LONGEST = 4096
+LONGEST = 4096  # an embedding whose covariance is decomposed in seconds
 
 
 class ResidualPair(nn.Module):
@@ -87,7 +87,7 @@ class ResidualHead(nn.Module):
 
 
 class Whitening(nn.Module):
-    """Embeddings in fixed coordinates, those of `start_at_discriminant`; as they come until then.
+    """Embeddings in fixed coordinates, those of `fit_discriminant`; as they come until then.
 
     Args:
         dim: size d of an embedding.
@@ -120,10 +120,10 @@ class LinearHead(nn.Module):
         n_classes: number of classes.
         dropout: share of the embedding set to zero in training, in [0, 1).
         standardize: see `ResidualHead`.
-        whiten: bring embeddings into other coordinates first (`Whitening`).
+        whiten: bring embeddings into other coordinates (`Whitening`) instead.
 
     Raises:
-        UserError: a dropout out of range.
+        UserError: a dropout out of range, or embeddings that are too long to whiten.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ def make_head(
 
 
 def check_covariance(dim: int) -> None:
-    """Refuse embeddings whose covariance (d, d) could not be decomposed in seconds."""
+    """Refuse embeddings that are too long for a covariance (d, d)."""
     if dim > LONGEST:
         raise UserError(
             f"A discriminant takes embeddings of up to {LONGEST} numbers, but these have {dim}: "

@@ -48,6 +48,7 @@ def write(path: Path, column: str, files, cells) -> Path:
 KEEP_GROUPS = [
     ["split=stratified"],
     ["split=grouped"],
+    ["split=kfold", "split.folds=3", "split.fold=0"],
     ["split=kfold", "split.folds=4", "split.fold=3"],
 ]
 

@@ -49,7 +49,7 @@ def test_probabilities_are_those_of_scikit_learn(n_classes: int, per_class: int)
 def started(values, labels, n_classes, cancer_weight=1.0) -> LinearHead:
     head = LinearHead(values.shape[1], n_classes, whiten=True)
     loss = DualLoss(1, 1, cancer_weight=cancer_weight, n_classes=n_classes)
-    start_at_discriminant(Classifier(head, loss, n_classes=n_classes), values, labels)
+    start_at_discriminant(Classifier(head, loss, n_classes=n_classes), (values, labels, None))
     return head.eval()
 
 
