@@ -13,6 +13,10 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from PIL import Image
+
+_DOT = io.BytesIO()
+Image.new("RGB", (1, 1)).save(_DOT, "png")
 
 # A training of seconds over both stages, on painted smears: the network has 0.3 million weights
 # where ResNet18 has 11, and batch normalisation like it.
@@ -110,11 +114,16 @@ def rows(path: Path) -> list[dict[str, str]]:
 def run_here(
     verb: str, *overrides: str, cache: Path, cwd: Path, **changes: str
 ) -> subprocess.CompletedProcess[str]:
-    """As `run`, without the seconds that a new process takes to import torch."""
+    """As `run`, without the seconds that a new process takes to import torch, or pages to draw.
+
+    The figures inside a page are made but not drawn: all of them by matplotlib take as long as
+    the training of seconds before. `run` draws them, and the tests of `leukemia.report`.
+    """
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.dict(os.environ, environment(cache, **changes), clear=True),
         mock.patch.object(sys, "argv", [f"leukemia.{verb}", *overrides]),
+        mock.patch("leukemia.report.page.render", return_value=_DOT.getvalue()),
         contextlib.chdir(cwd),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
