@@ -82,6 +82,7 @@ class Fitting:
         """
         epochs = best_epoch(self._rows(), stage) + 1
         anew, _ = build_network(self.cfg, self.data.embed_dim)
+        anew.normalize.load_state_dict(network.normalize.state_dict())
         if stage.name == "finetune":
             self._load("head", anew)
         self.fit(refit_stage(stage, epochs), anew)

@@ -87,7 +87,7 @@ class Training:
         from leukemia.build.data import build_data
         from leukemia.build.describe import map_method
         from leukemia.build.model import build_stages, check_settings
-        from leukemia.build.network import build_hardware, build_network
+        from leukemia.build.network import build_hardware, build_network, fit_normalization
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
         from leukemia.data.parts import write_split
@@ -103,6 +103,7 @@ class Training:
         data.prepare_data()
         data.setup("fit")
         network, said = build_network(cfg, data.embed_dim)
+        fit_normalization(cfg, network, data)
         if not self.resumed:
             self.run.start(cfg)
         before = self.run.split.read_text() if self.run.split.exists() else None

@@ -15,10 +15,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
+from leukemia.build.finished import open_finished
 from leukemia.cli import CONF
+from leukemia.data.files import read_image
 from leukemia.run import RunDir
 from leukemia.settings import settle
-from tests.commands import SMALL, rows, run_here, write_toy
+from tests.commands import SMALL, painted, rows, run_here, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 
@@ -143,8 +145,7 @@ def test_a_resume_refuses_other_settings_and_other_images(
     finished: Path, cache: Path, tmp_path: Path
 ):
     folder, images = tmp_path / "run", tmp_path / "images"
-    painted = next(cache.glob("synthetic-20-*"))
-    shutil.copytree(painted, images)
+    shutil.copytree(painted(cache), images)
     settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
     first = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -163,7 +164,7 @@ def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
     finished: Path, cache: Path, tmp_path: Path
 ):
     images, folder = tmp_path / "images", tmp_path / "run"
-    shutil.copytree(next(cache.glob("synthetic-20-*")), images)
+    shutil.copytree(painted(cache), images)
     (images / "Pre" / "empty.jpg").write_bytes(b"")
     (images / "Pro" / "text.jpg").write_text("no image")
     settings = [*SMALL[2:], "data=folder", f"data.root={images}", "trainer.max_epochs=1"]
@@ -216,7 +217,13 @@ def test_the_baseline_trains_on_painted_smears(cache: Path, tmp_path: Path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "DONE").is_file()
+    run = open_finished(tmp_path / "run")
+    learnt = [row["file"] for row in rows(run.run.split) if row["part"] == "train"]
+    images = [read_image(painted(cache) / file) for file in learnt]
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
+    normalize = run.network.normalize
+    np.testing.assert_allclose(normalize.mean.flatten(), pixels.mean(0), atol=1e-5)
+    np.testing.assert_allclose(normalize.std.flatten(), pixels.std(0), atol=1e-5)
 
 
 def test_help_and_configs_do_not_import_torch(tmp_path: Path):

@@ -7,7 +7,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from leukemia.build.data import Sources
 from leukemia.check import check_count
+from leukemia.data.colour import channel_moments
+from leukemia.data.datamodule import SmearDataModule
 from leukemia.errors import UserError
 from leukemia.model.backbone import Normalize, make_backbone
 from leukemia.model.baseline import BaselineCNN
@@ -84,6 +87,22 @@ def build_network(
     if attend is not None:
         normalize = WithMagenta(normalize)
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
+
+
+def fit_normalization(cfg: DictConfig, network: Network, data: Sources) -> None:
+    """Hand the colours of the training images to a network that goes by them.
+
+    Args:
+        cfg: the settings; without ``model.normalize=train`` nothing is done.
+        network: receives mean and standard deviation.
+        data: set up.
+    """
+    if cfg.model.normalize != "train" or not isinstance(data, SmearDataModule):
+        return
+    moments = channel_moments(data.pixels()[0], data.parts["train"])
+    for module in network.normalize.modules():
+        if isinstance(module, Normalize):
+            module.use(*moments)
 
 
 def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:

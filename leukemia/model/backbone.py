@@ -21,6 +21,7 @@ from leukemia.model.weights import default_state, file_state, load_fitting
 # own counts for, one grey level: an even image has no contrast to scale up.
 _CONSTANTS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "train": ((float("nan"),) * 3, (float("nan"),) * 3),  # until they are known
     "image": ((0.0,) * 3, (1 / 255,) * 3),
     "none": ((0.0,) * 3, (1.0,) * 3),
 }
@@ -32,7 +33,8 @@ class Normalize(nn.Module):
     """Raw pixels to a network's input, inside the model, so that an exported one needs no more.
 
     Args:
-        scheme: ``imagenet`` (less the mean, by the standard deviation of ImageNet), ``image``
+        scheme: ``imagenet`` (less the mean, by the standard deviation of ImageNet), ``train``
+            (the same of the images that the run learns from: see `use`), ``image``
             (each image's channels less their own mean, by their own standard deviation: its
             brightness, contrast and white balance no longer count) or ``none`` (the paper's).
 
@@ -51,6 +53,11 @@ class Normalize(nn.Module):
         mean, std = _CONSTANTS[scheme]
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1))
+
+    def use(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take mean and standard deviation of pixels in [0, 1], in R, G, B, for ``train``."""
+        self.mean.copy_(torch.tensor(mean).reshape(3, 1, 1))
+        self.std.copy_(torch.tensor(std).reshape(3, 1, 1).clamp_min(1 / 255))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return float32 of the same shape, from pixels (N, 3, H, W), uint8 or float in 0..255."""

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from leukemia.data.colour import colour_histogram, mean_colour
+from leukemia.data.colour import channel_moments, colour_histogram, mean_colour
 
 
 def smear(seed=0):
@@ -18,3 +18,16 @@ def test_colour_does_not_know_where_a_pixel_lies():
     shuffled = np.random.default_rng(1).permutation(smear().reshape(-1, 3)).reshape(30, 40, 3)
     np.testing.assert_allclose(colour_histogram(smear()), colour_histogram(shuffled))
     np.testing.assert_allclose(mean_colour(smear()), mean_colour(shuffled))
+
+
+def test_moments_are_those_of_all_pixels_of_the_rows_that_are_named():
+    images = np.stack([smear(seed) // (seed + 1) for seed in range(4)])
+    mean, std = channel_moments(images, np.array([0, 2, 3]))
+    pixels = images[[0, 2, 3]].reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, pixels.mean(0), atol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(0), atol=1e-12)
+
+
+def test_moments_of_even_images_are_numbers():
+    mean, std = channel_moments(np.full((2, 8, 8, 3), 200, np.uint8), np.arange(2))
+    np.testing.assert_allclose([mean, std], [[200 / 255] * 3, [0] * 3], atol=1e-7)

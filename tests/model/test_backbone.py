@@ -343,11 +343,23 @@ def test_by_its_own_contrast_an_even_image_is_all_zero():
 
 def test_the_normalisations_have_states_that_differ():
     # What is cached by the hash of a state must not mix them up.
-    states = [Normalize(scheme).state_dict() for scheme in ("imagenet", "image", "none")]
+    states = [Normalize(scheme).state_dict() for scheme in ("imagenet", "train", "image", "none")]
     for one, other in itertools.combinations(states, 2):
         assert not (
             torch.equal(one["mean"], other["mean"]) and torch.equal(one["std"], other["std"])
         )
+
+
+def test_the_colours_of_a_run_s_images_become_zero_and_one():
+    mean, std = torch.tensor([0.8, 0.7, 0.9]), torch.tensor([0.2, 0.1, 0.05])
+    normalize = Normalize("train")
+    pixels = torch.stack([mean, mean + std]).reshape(2, 3, 1, 1) * 255
+    assert normalize(pixels).isnan().all()  # so that nobody goes by colours that were never told
+    normalize.use(mean.tolist(), std.tolist())
+    out = normalize(pixels).flatten(1)
+    torch.testing.assert_close(out, torch.tensor([[0.0] * 3, [1.0] * 3]), rtol=0, atol=1e-5)
+    normalize.use([0.5] * 3, [0.0] * 3)
+    assert normalize(torch.full((1, 3, 2, 2), 127.5)).abs().max() < 1e-5
 
 
 def test_normalising_keeps_the_memory_format():
@@ -358,5 +370,7 @@ def test_normalising_keeps_the_memory_format():
 
 
 def test_an_unknown_normalisation_is_refused_by_its_key():
-    with pytest.raises(UserError, match=r"model\.normalize.*imagenet, image, none.*'zscore'"):
+    with pytest.raises(
+        UserError, match=r"model\.normalize.*imagenet, train, image, none.*'zscore'"
+    ):
         Normalize("zscore")
