@@ -12,12 +12,13 @@ from leukemia.check import check_count
 from leukemia.data.colour import channel_moments
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.errors import UserError
-from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.backbone import make_backbone
 from leukemia.model.baseline import BaselineCNN
 from leukemia.model.hardware import Hardware, resolve_accelerator, resolve_precision
 from leukemia.model.head import make_head
 from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 _THREADS = torch.get_num_threads()
 

@@ -7,9 +7,9 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 
-from leukemia.model.backbone import Normalize
 from leukemia.model.layers import PooledLayers
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 LEVELS = 250
 """Of an image's largest activation; below 255, which rounding must not pass."""

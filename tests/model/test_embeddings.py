@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.backbone import make_backbone
 from leukemia.model.embeddings import cached_embeddings, embed, state_hash
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
 ROWS = np.array([7, 1, 4])

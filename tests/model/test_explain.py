@@ -7,10 +7,11 @@ from scipy.special import logit, softmax
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.backbone import make_backbone
 from leukemia.model.baseline import BaselineCNN
 from leukemia.model.explain import grad_cam, last_map, log_odds, occlusion
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 SIZE = 32
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.backbone import make_backbone
 from leukemia.model.head import make_head
 from leukemia.model.int8 import IntegerConv, IntegerStem, in_integers, is_fast
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 pytestmark = pytest.mark.skipif(not is_fast(), reason="this processor has no 8-bit products")
 

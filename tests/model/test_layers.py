@@ -7,11 +7,12 @@ from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
 from leukemia.errors import UserError
-from leukemia.model.backbone import Normalize, make_backbone
+from leukemia.model.backbone import make_backbone
 from leukemia.model.explain import grad_cam, last_map
 from leukemia.model.head import LinearHead
 from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
+from leukemia.model.normalize import Normalize
 
 LAYERS = ["layer1", "layer2", "layer3"]
 
