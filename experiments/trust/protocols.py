@@ -20,7 +20,7 @@ from leukemia.report.figures import CLASS_COLOURS, GREY, save
 
 HERE = Path(__file__).parent
 SPLITS = ("leaky", "stratified", "paper", "grouped", "kfold")
-COLOURS = (*CLASS_COLOURS, GREY)
+COLOURS = (*CLASS_COLOURS, GREY, "#F0E442")
 HALF = ", half size"  # drawn hollow, in the colour of the model at full size
 FIGURES = ("accuracy", "cancer_sensitivity", "cancer_specificity")
 NUMBERS = (*(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")), "nll")
@@ -32,6 +32,7 @@ RECORDED = {
     "frozen": "discriminant",
     "frozen at 224 pixels": "discriminant, half size",
     "baseline, He's first weights": "baseline",
+    "baseline, centred input": "baseline, centred",
     "robust": "robust",
 }
 FOLDS = {"kfold_resnet18": "fine-tuned", "kfold_robust_blur": "robust and blur"}
