@@ -103,7 +103,6 @@ class Training:
         data.prepare_data()
         data.setup("fit")
         network, said = build_network(cfg, data.embed_dim)
-        fit_normalization(cfg, network, data)
         if not self.resumed:
             self.run.start(cfg)
         before = self.run.split.read_text() if self.run.split.exists() else None
@@ -117,6 +116,7 @@ class Training:
         self._note(said, data)
         if isinstance(data, SmearDataModule):
             pixels = data.pixels()[0]
+            fit_normalization(cfg, network, pixels, data.parts["train"])
             rows = sorted(row for part in data.parts.values() for row in part)
             write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
         with self.run.held(), make_trackers(cfg, self.run) as trackers:

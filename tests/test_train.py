@@ -211,6 +211,7 @@ def test_the_baseline_trains_on_painted_smears(cache: Path, tmp_path: Path):
         "data=synthetic",
         "data.per_class=20",
         "trainer.max_epochs=2",
+        "stage.finetune.refit=true",  # whose network is another, with the same colours
         "trainer.progress=false",
         f"hydra.run.dir={tmp_path}/run",
         cache=cache,

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from leukemia.build.data import Sources
 from leukemia.check import check_count
 from leukemia.data.colour import channel_moments
-from leukemia.data.datamodule import SmearDataModule
 from leukemia.errors import UserError
 from leukemia.model.backbone import make_backbone
 from leukemia.model.baseline import BaselineCNN
@@ -90,17 +90,20 @@ def build_network(
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
 
 
-def fit_normalization(cfg: DictConfig, network: Network, data: Sources) -> None:
+def fit_normalization(
+    cfg: DictConfig, network: Network, images: NDArray[np.uint8], rows: NDArray[np.int64]
+) -> None:
     """Hand the colours of the training images to a network that goes by them.
 
     Args:
         cfg: the settings; without ``model.normalize=train`` nothing is done.
         network: receives mean and standard deviation.
-        data: set up.
+        images: all of the run's, (N, H, W, 3).
+        rows: of the training part.
     """
-    if cfg.model.normalize != "train" or not isinstance(data, SmearDataModule):
+    if cfg.model.normalize != "train":
         return
-    moments = channel_moments(data.pixels()[0], data.parts["train"])
+    moments = channel_moments(images, rows)
     for module in network.normalize.modules():
         if isinstance(module, Normalize):
             module.use(*moments)
