@@ -18,6 +18,9 @@ from PIL import Image
 _DOT = io.BytesIO()
 Image.new("RGB", (1, 1)).save(_DOT, "png")
 
+CLASSES = ["Benign", "Early", "Pre", "Pro"]
+QUIET = "trainer.progress=false"
+
 # A training of seconds over both stages, on painted smears: the network has 0.3 million weights
 # where ResNet18 has 11, and batch normalisation like it.
 SMALL = [
@@ -33,7 +36,7 @@ SMALL = [
     "stage.head.batch_size=8",
     "stage.finetune.epochs=4",
     "stage.finetune.batch_size=8",
-    "trainer.progress=false",
+    QUIET,
     "trainer.threads=1",
     "trainer.save_every=0",
 ]
@@ -48,8 +51,7 @@ def write_toy(path: Path, per_class: int = 40) -> None:
     """Write embeddings of four overlapping classes, as `data=embeddings` reads them."""
     rng = np.random.default_rng(0)
     centres = np.repeat(rng.normal(size=(4, 8)), per_class, axis=0)
-    names = ("Benign", "Early", "Pre", "Pro")
-    files = [f"{name}/{name}-{i:03d}.jpg" for name in names for i in range(per_class)]
+    files = [f"{name}/{name}-{i:03d}.jpg" for name in CLASSES for i in range(per_class)]
     values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
     np.savez(path, embeddings=values, files=np.array(files))
 
@@ -109,6 +111,11 @@ def epochs_of(run: Path, stage: str) -> int:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def probabilities(row: dict[str, str]) -> list[float]:
+    """Those of the four classes, from a row of predictions."""
+    return [float(row[f"p_{name}"]) for name in CLASSES]
 
 
 def run_here(

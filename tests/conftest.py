@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL, run_here
+import leukemia
+from tests.commands import SMALL, painted, run_here, write_toy
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -46,4 +47,30 @@ def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_here("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "PAINTED SMEARS" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smears(finished: Path, cache: Path) -> Path:
+    """The painted smears that the finished run was trained on."""
+    return painted(cache)
+
+
+@pytest.fixture(scope="session")
+def smear(smears: Path) -> Path:
+    """One of them."""
+    return sorted((smears / "Early").iterdir())[0]
+
+
+@pytest.fixture(scope="module")
+def predictor(finished: Path) -> "leukemia.predictor.Predictor":
+    """The finished run, ready to predict."""
+    return leukemia.load(finished)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to run in, with embeddings of four overlapping classes."""
+    folder = tmp_path_factory.mktemp("home")
+    write_toy(folder / "toy.npz")
     return folder

@@ -1,6 +1,5 @@
 """A search from outside: `python -m leukemia.train study=search`."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ from leukemia.report.parallel import parallel
 from leukemia.report.study import read_study
 from leukemia.search import Search
 from leukemia.search_space import Choices, Interval
-from tests.commands import kill_when, run_here, write_toy
+from tests.commands import kill_when, run_here
+from tests.studies import trials
 
 pytest.importorskip("optuna", reason="the extra leukemia[search] is not installed")
 
@@ -37,22 +37,9 @@ SEARCH = [
 SEARCHED = ["model.head.dropout", "loss.lambda_bce", "stage.head.optimizer.lr"]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to run in, with embeddings of four overlapping classes."""
-    folder = tmp_path_factory.mktemp("search")
-    write_toy(folder / "toy.npz")
-    return folder
-
-
 def search(home: Path, *overrides: str):
     file = f"data.file={home / 'toy.npz'}"
     return run_here("train", *SEARCH, file, *overrides, cache=home, cwd=home)
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "trials.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +53,7 @@ def whole(home: Path) -> Path:
 
 
 def test_a_search_tries_what_its_space_allows_and_prunes(whole: Path):
-    rows = table(whole)
+    rows = trials(whole)
     assert len(rows) == 5
     for row in rows:
         assert 1e-4 <= float(row["stage.head.optimizer.lr"]) <= 0.1
@@ -82,7 +69,7 @@ def test_a_search_tries_what_its_space_allows_and_prunes(whole: Path):
 
 
 def test_the_winner_of_a_search_is_the_trial_with_the_best_figure(whole: Path):
-    done = [row for row in table(whole) if row["status"] == "done"]
+    done = [row for row in trials(whole) if row["status"] == "done"]
     best = min(done, key=lambda row: float(row["nll"]))["trial"]
     (scored,) = [path.name for path in (whole / "winner").iterdir() if path.is_dir()]
     assert scored == best
@@ -110,7 +97,7 @@ def test_a_search_that_is_made_longer_goes_on_as_if_it_had_been_so_at_once(whole
     again = search(home, "study.name=longer")
     assert again.returncode == 0, again.stderr
     assert "2 of 5 trials to run" in again.stdout
-    assert table(home / "runs" / "longer") == table(whole)
+    assert trials(home / "runs" / "longer") == trials(whole)
 
 
 def test_a_proposal_that_was_cut_off_between_two_settings_is_completed_as_it_would_have_been(
@@ -162,7 +149,7 @@ def test_a_killed_search_goes_on_with_the_same_command(whole: Path, home: Path):
     assert again.returncode == 0, again.stderr
     assert "5 trials to run" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert table(folder) == table(whole)
+    assert trials(folder) == trials(whole)
 
 
 @pytest.mark.parametrize(

@@ -1,60 +1,17 @@
 """Studies from outside: `python -m leukemia.train study=...` and `python -m leukemia.study`."""
 
-import csv
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
-from torchvision.models import resnet18
 
 from leukemia import search
-from leukemia.build.data import build_data
 from leukemia.build.finished import open_finished
-from leukemia.build.model import build_stage_data, build_stages
-from leukemia.build.network import build_hardware, build_network
-from leukemia.cli import CONF
-from leukemia.model.network import Network
-from tests.commands import kill_when, run, run_here
-
-NAMES = ["Benign", "Early", "Pre", "Pro"]
-EPOCHS = 25
-SMALL = [
-    "data=embeddings",
-    "split=stratified",
-    "head=linear",
-    f"stage.head.epochs={EPOCHS}",
-    "stage.head.batch_size=16",
-    "loss.cancer_weight=1",
-    "report.map=null",
-    "trainer.save_every=0",
-]
-GRID = ["study=seeds", "seed=0,1", "loss.lambda_nll=0.5,1", *SMALL]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to run in, with embeddings of four overlapping classes."""
-    folder = tmp_path_factory.mktemp("home")
-    rng = np.random.default_rng(0)
-    centres = np.repeat(rng.normal(size=(4, 8)), 40, axis=0)
-    files = [f"{name}/WBC-{name}-{i:03d}.jpg" for name in NAMES for i in range(40)]
-    table = (centres + rng.normal(size=centres.shape)).astype(np.float32)
-    np.savez(folder / "toy.npz", embeddings=table, files=np.array(files))
-    return folder
-
-
-def study(home: Path, *overrides: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    file = f"data.file={home / 'toy.npz'}"
-    return run_here("train", *overrides, file, cache=home, cwd=home, **changes)
+from tests.commands import kill_when, rows, run_here
+from tests.studies import GRID, SMALL, study, trials
 
 
 @pytest.fixture(scope="module")
@@ -66,29 +23,23 @@ def whole(home: Path) -> Path:
     return home / "runs" / "whole"
 
 
-def table(folder: Path, *, timed: bool = False) -> list[dict[str, str]]:
-    with (folder / "trials.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return rows if timed else [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
 def test_a_study_leaves_a_table_a_page_and_figures(whole: Path):
-    rows = table(whole, timed=True)
-    settings = [(r["trial"], r["status"], r["seed"], r["loss.lambda_nll"]) for r in rows]
+    table = rows(whole / "trials.csv")
+    settings = [(r["trial"], r["status"], r["seed"], r["loss.lambda_nll"]) for r in table]
     assert settings == [
         ("0", "done", "0", "0.5"),
         ("1", "done", "0", "1"),
         ("2", "done", "1", "0.5"),
         ("3", "done", "1", "1"),
     ]
-    for row in rows:
+    for row in table:
         figures = json.loads((whole / row["trial"] / "metrics.json").read_text())["val"]
         for name in ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll", "ece"):
             assert float(row[name]) == figures[name]
         assert float(row["recall.Pre"]) == figures["recall"]["Pre"]
         assert float(row["seconds"]) > 0
         assert row["error"] == ""
-    assert len({row["nll"] for row in rows}) == 4
+    assert len({row["nll"] for row in table}) == 4
     page = (whole / "report.html").read_text()
     assert "4 trials: 4 done" in page
     with Image.open(whole / "figures" / "bars.png") as drawn:
@@ -100,8 +51,8 @@ def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, h
         assert list(json.loads((trial / "metrics.json").read_text())) == ["val"]
         assert not (trial / "predictions" / "test.csv").exists()
     means = {
-        (0, 2): np.mean([float(table(whole)[i]["macro_f1"]) for i in (0, 2)]),
-        (1, 3): np.mean([float(table(whole)[i]["macro_f1"]) for i in (1, 3)]),
+        (0, 2): np.mean([float(trials(whole)[i]["macro_f1"]) for i in (0, 2)]),
+        (1, 3): np.mean([float(trials(whole)[i]["macro_f1"]) for i in (1, 3)]),
     }
     best = max(means, key=lambda trials: means[trials])
     winner = json.loads((whole / "winner" / "winner.json").read_text())
@@ -119,7 +70,7 @@ def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, h
     assert again.calibration() == open_finished(whole / str(best[0])).calibration()
 
     # The same figures as those of a run that is no trial.
-    row = table(whole)[best[1]]
+    row = trials(whole)[best[1]]
     settings = [f"seed={row['seed']}", f"loss.lambda_nll={row['loss.lambda_nll']}"]
     alone = study(home, *SMALL, *settings, "trainer.threads=1", f"hydra.run.dir={home}/alone")
     assert alone.returncode == 0, alone.stderr
@@ -170,7 +121,7 @@ def test_a_killed_study_goes_on_and_runs_no_trial_twice(
     assert again.returncode == 0, again.stderr
     assert "holds" not in again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert table(folder) == table(whole)
+    assert trials(folder) == trials(whole)
     for trial in "0123":
         assert (folder / trial / "history.csv").read_text() == (
             whole / trial / "history.csv"
@@ -190,37 +141,7 @@ def test_trials_in_processes_of_their_own_give_the_same_table(
         pytest.importorskip("submitit", reason="the extra leukemia[slurm] is not installed")
     done = study(home, *GRID, f"study.name={launcher}", f"launcher={launcher}")
     assert done.returncode == 0, done.stderr
-    assert table(home / "runs" / launcher) == table(whole)
-
-
-def test_trials_share_the_embeddings_of_a_frozen_backbone(home: Path, tmp_path: Path, monkeypatch):
-    weights = tmp_path / "weights.pth"
-    torch.save(resnet18(weights=None).state_dict(), weights)
-    passed: list[int] = []
-    compute = Network.embed
-
-    def watched(self: Network, inputs: torch.Tensor) -> torch.Tensor:
-        passed.append(int((inputs.flatten(1).sum(1) > 0).sum()))
-        return compute(self, inputs)
-
-    monkeypatch.setattr(Network, "embed", watched)
-    settings = ["data=synthetic", "data.per_class=12", "crop.size=64", "experiment=finetuned"]
-    settings += ["stages=[head]", f"model.backbone.weights={weights}", f"data.cache_dir={home}"]
-    used: set[int] = set()
-    for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("train", [*settings, *trial, "trainer.progress=false"])
-        data = build_data(cfg)
-        data.setup("fit")
-        new = {*data.parts["train"].tolist(), *data.parts["val"].tolist()} - used
-        used |= new
-        passed.clear()
-        network, _ = build_network(cfg, data.embed_dim)
-        (stage,) = build_stages(cfg)
-        build_stage_data(cfg, stage, data, network, build_hardware(cfg))
-        # The second trial passes none, one of another split only what no trial saw before.
-        assert sum(passed) == len(new)
-    assert len(list(home.glob("embeddings-*.npz"))) == 1
+    assert trials(home / "runs" / launcher) == trials(whole)
 
 
 def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
@@ -232,8 +153,8 @@ def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
     assert done.stderr.count("\n") == 1
     assert "1 of 3 trials failed" in done.stderr
     assert "Expected model.head.dropout to be in [0, 1), but got 2." in done.stdout
-    assert [row["status"] for row in table(folder)] == ["failed", "done", "done"]
-    assert "got 2" in table(folder)[0]["error"]
+    assert [row["status"] for row in trials(folder)] == ["failed", "done", "done"]
+    assert "got 2" in trials(folder)[0]["error"]
     assert not (folder / "winner").exists()
     chosen = study(home, *lists, "study.skip_failed=true")
     assert chosen.returncode == 2
@@ -247,7 +168,7 @@ def test_fail_fast_starts_no_trial_after_a_failure(launcher: list[str], home: Pa
     lists = ["study=seeds", "seed=0", "model.head.dropout=2,0", *SMALL, *launcher]
     done = study(home, *lists, f"study.name={name}", "study.fail_fast=true")
     assert done.returncode == 2
-    assert [row["status"] for row in table(home / "runs" / name)] == ["failed", "waiting"]
+    assert [row["status"] for row in trials(home / "runs" / name)] == ["failed", "waiting"]
     assert not (home / "runs" / name / "1" / "config.yaml").exists()
 
 
@@ -272,8 +193,8 @@ def test_the_verb_rebuilds_a_study_that_is_not_finished(whole: Path, home: Path,
     done = run_here("study", f"dir={tmp_path}", cache=home, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "2 of 4 trials are done" in done.stdout
-    assert [row["status"] for row in table(tmp_path)] == ["done", "done", "started", "waiting"]
-    assert table(tmp_path)[:2] == table(whole)[:2]
+    assert [row["status"] for row in trials(tmp_path)] == ["done", "done", "started", "waiting"]
+    assert trials(tmp_path)[:2] == trials(whole)[:2]
     absent = run_here("study", f"dir={tmp_path}/none", cache=home, cwd=home)
     assert absent.returncode == 2
     assert "study.json" in absent.stderr
@@ -291,33 +212,9 @@ def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
     )
     assert done.returncode == 0, done.stderr
     folder = home / "runs" / "schedules"
-    pairs = {(row["schedule"], row["schedule.warmup"]) for row in table(folder)}
+    pairs = {(row["schedule"], row["schedule.warmup"]) for row in trials(folder)}
     assert pairs == {("constant", "0"), ("constant", "0.1"), ("one_cycle", "0")}
     assert (folder / "figures" / "curves.png").is_file()
-
-
-PLAIN = ["-m", "launcher=local", "n=2", "seed=0,1", *SMALL, "trainer.max_epochs=1"]
-
-
-@pytest.mark.slow
-def test_plain_multirun_in_processes_of_their_own(home: Path):
-    file = f"data.file={home / 'toy.npz'}"
-    done = run("train", *PLAIN, file, "hydra.sweep.dir=runs/plain", cache=home, cwd=home)
-    assert done.returncode == 0, done.stderr
-    for trial in "01":
-        folder = home / "runs" / "plain" / trial
-        assert (folder / "DONE").exists()
-        assert (folder / "report.html").exists()
-
-
-@pytest.mark.slow
-def test_a_mistake_in_processes_of_their_own_is_the_same_line_from_each(home: Path):
-    words = [f"data.file={home / 'toy.npz'}", "stage.head.batch_size=1"]
-    wrong = run("train", *PLAIN, *words, "hydra.sweep.dir=runs/wrong", cache=home, cwd=home)
-    assert wrong.returncode == 2
-    lines = [line for line in wrong.stderr.splitlines() if line]
-    assert set(lines) == {lines[0]}
-    assert "stage.head.batch_size" in lines[0]
 
 
 MISTAKES = {
@@ -346,33 +243,6 @@ def test_a_mistake_is_one_line_and_starts_no_trial(name: str, home: Path, tmp_pa
     assert list(tmp_path.rglob("config.yaml")) == []
 
 
-@pytest.mark.parametrize(
-    ("launcher", "module", "extra"),
-    [
-        ("submitit", "hydra_submitit_launcher", "slurm"),
-        ("submitit_local", "hydra_submitit_launcher", "slurm"),
-        ("ray", "hydra_ray_launcher", "ray"),
-    ],
-)
-def test_a_missing_extra_is_one_line(launcher: str, module: str, extra: str, tmp_path: Path):
-    code = (
-        f"import sys; sys.modules['hydra_plugins.{module}'] = None\n"
-        f"sys.argv[1:] = ['-m', 'seed=0,1', 'launcher={launcher}']\n"
-        "from leukemia import train; train.main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"leukemia: launcher={launcher} needs an extra: pip install 'leukemia[{extra}]'.\n"
-    )
-
-
 def test_a_search_without_optuna_is_one_line(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -384,29 +254,3 @@ def test_a_search_without_optuna_is_one_line(
     assert done.stderr == (
         "leukemia: study=search needs an extra: pip install 'leukemia[search]'.\n"
     )
-
-
-@pytest.mark.parametrize("study", [path.stem for path in (CONF / "study").glob("*.yaml")])
-@pytest.mark.parametrize("launcher", [path.stem for path in (CONF / "launcher").glob("*.yaml")])
-def test_studies_compose_with_launchers(study: str, launcher: str):
-    if launcher != "local":
-        plugin = "hydra_ray_launcher" if launcher == "ray" else "hydra_submitit_launcher"
-        pytest.importorskip(f"hydra_plugins.{plugin}", reason="the extra is not installed")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [f"study={study}", f"launcher={launcher}"], return_hydra_config=True)
-    assert cfg.hydra.sweep.dir == f"runs/{study}"
-    sweeper = "SearchSweeper" if study == "search" else "StudySweeper"
-    assert cfg.hydra.sweeper._target_.endswith(sweeper)
-    assert "seed" in cfg.hydra.sweeper.params
-    target = {
-        "local": "local_launcher.LocalLauncher",
-        "submitit": "submitit_launcher.SlurmLauncher",
-        "submitit_local": "submitit_launcher.LocalLauncher",
-        "ray": "ray_launcher.RayLauncher",
-    }[launcher]
-    assert cfg.hydra.launcher._target_.endswith(target)
-    if launcher != "ray":
-        plain = OmegaConf.to_container(cfg.hydra.launcher, resolve=False)
-        assert plain["n" if launcher == "local" else "timeout_min"] == (
-            "${n}" if launcher == "local" else 240
-        )

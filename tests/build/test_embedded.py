@@ -5,12 +5,15 @@ from pathlib import Path
 import hydra
 import numpy as np
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from leukemia.build.data import build_data
 from leukemia.build.model import build_stage_data, build_stages, refit_stage
 from leukemia.build.network import build_hardware, build_network
 from leukemia.cli import CONF
 from leukemia.errors import UserError
+from leukemia.model.network import Network
 from tests.commands import run_here, write_toy
 
 PAINTED = ["data=synthetic", "data.per_class=12", "crop.size=64", "model.backbone.weights=null"]
@@ -127,6 +130,36 @@ def test_drawn_views_are_the_same_again_and_others_under_another_spec(folder, tm
 def test_views_that_cannot_be_drawn_are_refused(changes, told, folder):
     with pytest.raises(UserError, match=told):
         embeddings(folder, *changes)
+
+
+def test_trials_share_the_embeddings_of_a_frozen_backbone(tmp_path: Path, monkeypatch):
+    weights = tmp_path / "weights.pth"
+    torch.save(resnet18(weights=None).state_dict(), weights)
+    passed: list[int] = []
+    compute = Network.embed
+
+    def watched(self: Network, inputs: torch.Tensor) -> torch.Tensor:
+        passed.append(int((inputs.flatten(1).sum(1) > 0).sum()))
+        return compute(self, inputs)
+
+    monkeypatch.setattr(Network, "embed", watched)
+    settings = ["data=synthetic", "data.per_class=12", "crop.size=64", "experiment=finetuned"]
+    settings += ["stages=[head]", f"model.backbone.weights={weights}", f"data.cache_dir={tmp_path}"]
+    used: set[int] = set()
+    for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose("train", [*settings, *trial, "trainer.progress=false"])
+        data = build_data(cfg)
+        data.setup("fit")
+        new = {*data.parts["train"].tolist(), *data.parts["val"].tolist()} - used
+        used |= new
+        passed.clear()
+        network, _ = build_network(cfg, data.embed_dim)
+        (stage,) = build_stages(cfg)
+        build_stage_data(cfg, stage, data, network, build_hardware(cfg))
+        # The second trial passes none, one of another split only what no trial saw before.
+        assert sum(passed) == len(new)
+    assert len(list(tmp_path.glob("embeddings-*.npz"))) == 1
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,15 @@ def by_file(manifest: Manifest, split: Split) -> dict[str, str]:
     return {manifest.files[row]: part for part in PARTS for row in split.parts[part]}
 
 
+def numbers(manifest: Manifest, split: Split, part: str, label: int) -> list[int]:
+    """The file numbers of a class in a part."""
+    return [
+        int(manifest.files[row][-7:-4])
+        for row in split.parts[part]
+        if manifest.labels[row] == label
+    ]
+
+
 def assert_disjoint(manifest: Manifest, split: Split) -> None:
     """No file, hash or group in two parts; an implementation apart from `check_split`."""
     for one, other in itertools.combinations(PARTS, 2):

@@ -38,6 +38,10 @@ class WandbRun:
         found = [artifact for artifact in self.artifacts if artifact.type == kind]
         return [Path(x.local_path) for artifact in found for x in artifact.manifest.contents]
 
+    def images(self) -> list[Path]:
+        """The JPEGs in its tables."""
+        return [path for path in self.files("run_table") if path.read_bytes()[:2] == b"\xff\xd8"]
+
 
 def records(path: Path) -> Iterator[Any]:
     data, at, held = path.read_bytes(), 7, b""
