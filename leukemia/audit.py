@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -27,9 +26,7 @@ _SETTINGS = ("seed", "duplicates", "groups", "health", "floors", "protocols")
 
 def main() -> None:
     """Run the command line."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
-        cli.fail("leukemia.audit takes no -m: call it once for each dataset.")
-    cli.run_verb(audit, "audit", paths=("data.root", "data.groups", "output"))
+    cli.run_verb(audit, "audit", ("data.root", "data.groups", "output"), each="dataset")
 
 
 def audit(cfg: DictConfig) -> None:

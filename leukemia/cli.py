@@ -45,7 +45,11 @@ OmegaConf.register_new_resolver("leukemia.for_resnet", _for_resnet, replace=True
 
 
 def run_verb(
-    task: Callable[[DictConfig], None], config_name: str, paths: Collection[str] = ()
+    task: Callable[[DictConfig], None],
+    config_name: str,
+    paths: Collection[str] = (),
+    *,
+    each: str | None = None,
 ) -> None:
     """Run a verb under Hydra; a user's mistake ends it with one line and status 2.
 
@@ -53,7 +57,10 @@ def run_verb(
         task: is given the settings.
         config_name: of the file of settings.
         paths: settings that are paths, which may hold what Hydra's grammar does not allow.
+        each: what one call is for, where ``-m`` is refused.
     """
+    if each and {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+        fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
     sys.argv[1:] = [quoted(argument, paths) for argument in sys.argv[1:]]
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -23,7 +23,8 @@ PARTS = ("train", "val", "test")
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(evaluate, "evaluate", paths=("run", "runs", "data.root", "output"))
+    paths = ("run", "runs", "data.root", "output")
+    cli.run_verb(evaluate, "evaluate", paths, each="run")
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
-        cli.fail("leukemia.explain takes no -m: call it once for each run.")
-    cli.run_verb(explain, "explain", paths=("run", "input", "output"))
+    cli.run_verb(explain, "explain", ("run", "input", "output"), each="run")
 
 
 def explain(cfg: DictConfig) -> None:

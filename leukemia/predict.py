@@ -24,9 +24,7 @@ NO_DIAGNOSIS = "Research software, no diagnosis."
 
 def main() -> None:
     """Run the command line."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
-        cli.fail("leukemia.predict takes no -m: call it once for each run.")
-    cli.run_verb(predict, "predict", paths=("run", "input", "output"))
+    cli.run_verb(predict, "predict", ("run", "input", "output"), each="run")
 
 
 def predict(cfg: DictConfig) -> None:

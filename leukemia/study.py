@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(study, "study")
+    cli.run_verb(study, "study", each="study")
 
 
 def study(cfg: DictConfig) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+def encoded(image: Image.Image | np.ndarray, form: str, **options: object) -> bytes:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()

@@ -176,7 +176,7 @@ def test_attention_for_a_report_is_one_number_an_image_and_unknown_where_there_i
     np.testing.assert_allclose(sum(shares[name] for name in PARTITION)[:4], 1)
 
 
-def test_it_runs_as_a_command_and_takes_one_run_at_a_time(tmp_path: Path):
+def test_it_runs_as_a_command(tmp_path: Path):
     done = run("explain", "-m", "run=a,b", "input=.", cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "leukemia: leukemia.explain takes no -m: call it once for each run.\n"

@@ -208,7 +208,6 @@ MISTAKES = {
     "no run directory": (["run=nowhere", "input={smear}"], "config.yaml"),
     "unknown format": (["run={run}", "input={smear}", "format=xml"], "format"),
     "output is a folder": (["run={run}", "input={smear}", "output={run}"], "is a folder"),
-    "several runs": (["-m", "run={run}", "input={smear}"], "-m"),
     "unknown setting": (["run={run}", "inputs=a"], "input"),
     "a run's table as output": (
         ["run={run}", "input={smear}", "output={run}/split.csv"],

@@ -1,10 +1,7 @@
 """Decoding: every file becomes RGB in 8 bits or is refused with its reason."""
 
-import io
 import os
-import struct
 import warnings
-import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 from PIL import Image
 
 from leukemia.data.files import BadImage, decode_image, read_image
+from tests.odd_files import encoded, png_header
 
 
 def picture(width: int = 40, height: int = 24) -> np.ndarray:
@@ -19,24 +17,10 @@ def picture(width: int = 40, height: int = 24) -> np.ndarray:
     return np.asarray(Image.fromarray(noise).resize((width, height)))
 
 
-def encode(image: Image.Image | np.ndarray, form: str, **options) -> bytes:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
-    return start + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
-
-
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP", "PPM"])
 def test_rgb_is_read_as_it_was_written_and_may_be_written_to(form, tmp_path):
     path = tmp_path / "größe 細胞"
-    path.write_bytes(encode(picture(), form))
+    path.write_bytes(encoded(picture(), form))
     image = read_image(path)
     np.testing.assert_array_equal(image, picture())
     assert image.dtype == np.uint8
@@ -46,21 +30,21 @@ def test_rgb_is_read_as_it_was_written_and_may_be_written_to(form, tmp_path):
 def test_grey_is_repeated_in_three_channels():
     grey = np.array([[0, 7, 255]], dtype=np.uint8)
     expected = [[[0, 0, 0], [7, 7, 7], [255, 255, 255]]]
-    assert decode_image(encode(grey, "PNG")).tolist() == expected
+    assert decode_image(encoded(grey, "PNG")).tolist() == expected
 
 
 def test_black_and_white_spans_the_range():
     image = Image.fromarray(np.array([[False, True]]))
     assert image.mode == "1"
-    assert decode_image(encode(image, "PNG")).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    assert decode_image(encoded(image, "PNG")).tolist() == [[[0, 0, 0], [255, 255, 255]]]
 
 
 def test_a_palette_is_looked_up():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([1, 0])
-    assert decode_image(encode(image, "PNG")).tolist() == [[[200, 100, 50], [10, 20, 30]]]
-    assert decode_image(encode(image, "GIF")).tolist() == [[[200, 100, 50], [10, 20, 30]]]
+    assert decode_image(encoded(image, "PNG")).tolist() == [[[200, 100, 50], [10, 20, 30]]]
+    assert decode_image(encoded(image, "GIF")).tolist() == [[[200, 100, 50], [10, 20, 30]]]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +57,7 @@ def test_a_palette_is_looked_up():
     ],
 )
 def test_transparency_is_laid_on_white(mode, pixel, expected):
-    data = encode(Image.new(mode, (1, 1), pixel), "PNG")
+    data = encoded(Image.new(mode, (1, 1), pixel), "PNG")
     assert decode_image(data).tolist() == [[expected]]
 
 
@@ -81,7 +65,7 @@ def test_a_transparent_palette_colour_becomes_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([0, 1])
-    data = encode(image, "PNG", transparency=0)
+    data = encoded(image, "PNG", transparency=0)
     assert decode_image(data).tolist() == [[[255, 255, 255], [200, 100, 50]]]
 
 
@@ -111,7 +95,7 @@ def test_16_bits_are_scaled_to_8(suffix):
 )
 @pytest.mark.parametrize("form", ["TIFF", "JPEG"])
 def test_inks_become_colours(cmyk, rgb, form):
-    image = decode_image(encode(Image.new("CMYK", (16, 16), cmyk), form))
+    image = decode_image(encoded(Image.new("CMYK", (16, 16), cmyk), form))
     assert image.shape == (16, 16, 3)
     assert np.abs(image.astype(int) - rgb).max() <= 2
 
@@ -121,7 +105,7 @@ def test_a_picture_is_turned_upright_by_its_exif():
     red_left_blue_right.paste((0, 0, 255), (16, 0, 32, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be seen turned clockwise by a quarter
-    image = decode_image(encode(red_left_blue_right, "JPEG", exif=exif, subsampling=0))
+    image = decode_image(encoded(red_left_blue_right, "JPEG", exif=exif, subsampling=0))
     assert image.shape == (32, 16, 3)
     assert image[4, 8, 0] > 200 > 50 > image[4, 8, 2]
     assert image[28, 8, 2] > 200 > 50 > image[28, 8, 0]
@@ -129,7 +113,7 @@ def test_a_picture_is_turned_upright_by_its_exif():
 
 def test_the_main_picture_of_a_camera_mpo_is_taken():
     preview = Image.new("RGB", (8, 8))
-    data = encode(picture(), "MPO", save_all=True, append_images=[preview], quality=100)
+    data = encoded(picture(), "MPO", save_all=True, append_images=[preview], quality=100)
     assert decode_image(data).shape == (24, 40, 3)
 
 
@@ -150,7 +134,7 @@ FORMS = {
 @pytest.mark.filterwarnings("ignore:Truncated:UserWarning", "ignore:Corrupt EXIF:UserWarning")
 def test_a_truncated_file_is_refused_wherever_it_was_cut(name):
     form, options = FORMS[name]
-    data = encode(picture(), form, **options)
+    data = encoded(picture(), form, **options)
     whole = decode_image(data)
     refused = 0
     for length in range(1, len(data), 7):
@@ -166,24 +150,24 @@ BAD = {
     "a text": (b"file,label\na.png,Early\n", "no image"),
     "noise": (bytes(range(256)) * 4, "no image"),
     "an unknown format": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
-    "a truncated jpeg": (encode(picture(), "JPEG")[:-200], "truncated"),
+    "a truncated jpeg": (encoded(picture(), "JPEG")[:-200], "truncated"),
     "an animation": (
-        encode(picture(), "GIF", save_all=True, append_images=[Image.fromarray(picture()[::-1])]),
+        encoded(picture(), "GIF", save_all=True, append_images=[Image.fromarray(picture()[::-1])]),
         "2 frames",
     ),
     "an animated png": (
-        encode(picture(), "PNG", save_all=True, append_images=[Image.fromarray(picture()[::-1])]),
+        encoded(picture(), "PNG", save_all=True, append_images=[Image.fromarray(picture()[::-1])]),
         "2 frames",
     ),
     "a stack": (
-        encode(picture(), "TIFF", save_all=True, append_images=[Image.fromarray(picture())] * 2),
+        encoded(picture(), "TIFF", save_all=True, append_images=[Image.fromarray(picture())] * 2),
         "3 frames",
     ),
     "a large header": (png_header(11_000, 10_000), "more than 100 million pixels"),
     "a huge header": (png_header(2**30, 2**30), "more than 100 million pixels"),
-    "floats": (encode(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
-    "32 bits": (encode(Image.new("I", (2, 2), 70_000), "TIFF"), "32-bit"),
-    "8 bits in 32": (encode(Image.new("I", (2, 2), 200), "TIFF"), "32-bit"),
+    "floats": (encoded(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
+    "32 bits": (encoded(Image.new("I", (2, 2), 70_000), "TIFF"), "32-bit"),
+    "8 bits in 32": (encoded(Image.new("I", (2, 2), 200), "TIFF"), "32-bit"),
     **{
         f"12 bits {name}": (cv2.imencode(suffix, values)[1].tobytes(), "12-bit camera")
         for name, suffix, values in (
@@ -194,7 +178,7 @@ BAD = {
         )
     },
     "12 bits pgm": (b"P5 1 1 65535\n\x0f\xff", "12-bit camera"),
-    "negative values": (encode(Image.new("I", (2, 2), -1), "TIFF"), "32-bit"),
+    "negative values": (encoded(Image.new("I", (2, 2), -1), "TIFF"), "32-bit"),
 }
 
 
@@ -233,7 +217,7 @@ def test_damage_never_raises_anything_but_bad_image():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for form, options in FORMS.values():
-            data = np.frombuffer(encode(picture(), form, **options), np.uint8)
+            data = np.frombuffer(encoded(picture(), form, **options), np.uint8)
             for _ in range(60):
                 damaged = data.copy()
                 damaged[rng.integers(len(data), size=8)] = rng.integers(256, size=8)
