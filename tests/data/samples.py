@@ -1,6 +1,7 @@
-"""Manifests without images, and what is true of any split of them."""
+"""Folders and manifests without images, and what is true of any split of them."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,6 +10,15 @@ from leukemia.data.manifest import Manifest
 from leukemia.data.parts import PARTS, Split
 
 FOLDERS = ("Benign", "Early", "Pre")
+
+
+def folder(root: Path, *files: str) -> Path:
+    """Files of these names that hold nothing of use."""
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
 
 
 def table(*rows: tuple[int, int, str]) -> Manifest:

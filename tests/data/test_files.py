@@ -8,16 +8,9 @@ import pytest
 from leukemia.classes import Classes
 from leukemia.data.files import ImageFile, list_images
 from leukemia.errors import UserError
+from tests.data.samples import folder
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"))
-
-
-def folder(root: Path, *files: str) -> Path:
-    for file in files:
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
 
 
 WHOLE = ("Benign/1.png", "Early/1.png", "Pre/1.png", "Pro/1.png")

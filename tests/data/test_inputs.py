@@ -10,14 +10,7 @@ from leukemia.data.inputs import find_images, prepare
 from leukemia.data.mask import MaskSpec
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
-
-
-def folder(root: Path, *files: str) -> Path:
-    for file in files:
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
+from tests.data.samples import folder
 
 
 def test_a_folder_is_searched_with_all_its_folders(tmp_path):
