@@ -107,6 +107,15 @@ def test_paths_of_a_run_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest
     assert default.model.backbone.weights == "DEFAULT"
 
 
+def test_a_stage_may_have_a_schedule_of_its_own():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["schedule=cosine", "stage.finetune.schedule.name=constant"])
+    names = [cfg.stage[stage].schedule.name for stage in ("head", "finetune")]
+    assert names == ["cosine", "constant"]
+    for stage in cfg.stage.values():
+        assert set(stage.schedule) == set(cfg.schedule)
+
+
 def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(
     finished: Path, cache: Path, tmp_path: Path
 ):
