@@ -9,6 +9,7 @@ from leukemia.check import check_choice, check_count, check_number
 from leukemia.errors import UserError
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
+SKIP_ALONE = 2  # pairs from the input on, in which dropout falls on the skip alone
 LONGEST = 4096  # an embedding whose covariance is decomposed in seconds
 
 
@@ -18,12 +19,17 @@ class ResidualPair(nn.Module):
     Args:
         in_dim: width of the input.
         width: width of the output.
-        dropout: share of the values set to zero between the two linear layers.
+        dropout: share of the values set to zero after the first ReLU.
+        skip_alone: whether dropout falls on the skip alone: the second linear layer then takes
+            the values as they were before it.
     """
 
-    def __init__(self, in_dim: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, in_dim: int, width: int, dropout: float, *, skip_alone: bool = False
+    ) -> None:
         """Build the layers."""
         super().__init__()
+        self.skip_alone = skip_alone
         self.widen = nn.Linear(in_dim, width)
         self.dropout = nn.Dropout(dropout)
         self.residual = nn.Linear(width, width)
@@ -31,16 +37,20 @@ class ResidualPair(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return (N, width) of inputs (N, in_dim)."""
-        hidden = self.dropout(self.widen(inputs).relu())
-        out: torch.Tensor = self.norm((self.residual(hidden) + hidden).relu())
+        hidden = self.widen(inputs).relu()
+        skip = self.dropout(hidden)
+        branch = self.residual(hidden if self.skip_alone else skip)
+        out: torch.Tensor = self.norm((branch + skip).relu())
         return out
 
 
 class ResidualHead(nn.Module):
-    """The deep residual classifier (paper section 5.2; widths from the authors' code).
+    """The deep residual classifier (paper section 5.2; the rest from the authors' code).
 
     A `ResidualPair` for each width, with dropout in all but the last, and a final linear layer:
-    15 linear layers with the published widths. Linear weights start Xavier-normal, biases zero.
+    15 linear layers with the published widths. In the first two pairs dropout falls on the skip
+    alone, in the others on both ways. Linear layers start as torch starts them (He-uniform with
+    a = sqrt(5)): the authors' code has a function for Xavier-normal weights that does nothing.
 
     Args:
         in_dim: size d of an embedding.
@@ -63,7 +73,7 @@ class ResidualHead(nn.Module):
         *,
         standardize: bool = False,
     ) -> None:
-        """Build and initialise the layers."""
+        """Build the layers."""
         super().__init__()
         check_count("the number of model.head.widths", len(widths))
         for width in widths:
@@ -73,12 +83,11 @@ class ResidualHead(nn.Module):
         last = len(widths) - 1
         self.pairs = nn.Sequential(
             *(
-                ResidualPair(before, width, dropout if i < last else 0.0)
+                ResidualPair(before, width, dropout if i < last else 0.0, skip_alone=i < SKIP_ALONE)
                 for i, (before, width) in enumerate(zip((in_dim, *widths), widths, strict=False))
             )
         )
         self.classify = nn.Linear(widths[-1], n_classes)
-        self.apply(_start_xavier)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, n_classes) of embeddings (N, in_dim)."""

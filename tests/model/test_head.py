@@ -48,6 +48,8 @@ def test_a_pair_is_linear_relu_then_a_skip_around_a_linear_relu_and_batchnorm():
     head = ResidualHead(2, widths=(2,), n_classes=2).eval()
     first, second, last = linears(head)
     with torch.no_grad():
+        for layer in (first, second, last):
+            layer.bias.zero_()
         first.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         second.weight.copy_(torch.tensor([[2.0, 0.0], [0.0, -3.0]]))
         last.weight.copy_(torch.eye(2))
@@ -58,10 +60,43 @@ def test_a_pair_is_linear_relu_then_a_skip_around_a_linear_relu_and_batchnorm():
     torch.testing.assert_close(logits, torch.tensor([[2.0, 0.0], [-1.0, 0.0]]), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["residual", "linear"])
-def test_weights_start_xavier_normal_and_biases_zero(name):
+class Halve(nn.Module):
+    """Stands in for dropout: it drops the same share of every value, so that sums are exact."""
+
+    def forward(self, values):
+        return values / 2
+
+
+def test_dropout_falls_on_the_skip_alone_in_the_first_two_pairs_and_on_both_ways_after():
+    head = ResidualHead(1, widths=(1,) * 7, n_classes=1).eval()
+    for pair in head.pairs:
+        pair.dropout = Halve() if pair.dropout.p else nn.Identity()
+        pair.norm = nn.Identity()
+    with torch.no_grad():
+        for layer in linears(head):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        found = head(torch.tensor([[8.0]]))
+    # The linear of equal size hands on what it takes. Pairs 1 and 2: x + x / 2 = 1.5 x.
+    # Pairs 3 to 6: x / 2 + x / 2 = x. The last pair drops nothing: 2 x. 8 * 1.5 * 1.5 * 2 = 36.
+    assert found.item() == 36.0
+
+
+def test_the_residual_head_starts_as_torch_starts_linear_layers():
     torch.manual_seed(0)
-    layer = linears(make_head(name, 1000, 1000, (1000,)))[0]
+    head = ResidualHead(512)
+    for layer in linears(head):
+        bound = layer.in_features**-0.5  # uniform in +- this, weights and biases
+        assert layer.weight.abs().max() <= bound
+        assert layer.bias.abs().max() <= bound
+        if layer.weight.numel() > 10_000:
+            assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+            assert layer.bias.std() > 0
+
+
+def test_the_linear_head_starts_xavier_normal_with_biases_of_zero():
+    torch.manual_seed(0)
+    layer = linears(make_head("linear", 1000, 1000))[0]
     assert layer.weight.std().item() == pytest.approx((2 / 2000) ** 0.5, rel=0.01)
     # A uniform start of this spread ends at 1.73 standard deviations.
     assert layer.weight.abs().max() > 4 * layer.weight.std()
