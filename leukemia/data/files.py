@@ -30,6 +30,14 @@ class BadImage(Exception):
     """A file that cannot be used as an image; its text is the reason."""
 
 
+def unexpected(error: Exception) -> BadImage:
+    """Return an error that nobody thought of as what is wrong with a file."""
+    if isinstance(error, MemoryError):
+        return BadImage(NO_MEMORY)
+    text = " ".join(str(error).split())
+    return BadImage(f"cannot be used: {type(error).__name__}{text and f' ({text})'}")
+
+
 def name_some(items: Sequence[str], limit: int = 20) -> str:
     """Return the first ``limit`` items on one line, and how many more there are."""
     rest = len(items) - limit

@@ -1,15 +1,12 @@
 """The table of a dataset: one row an image."""
 
 import hashlib
-import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +14,13 @@ from tqdm import tqdm
 
 from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
+from leukemia.data.facts import Fact, digest, load_facts, save_facts, stamp_of
 from leukemia.data.files import BadImage, decode_image, name_some, read_bytes
 from leukemia.data.folders import ImageFile, list_images
 from leukemia.errors import UserError
-from leukemia.leftovers import building, remove
 
 # Part of the cache's key: raise it when `decode_image` changes what it accepts or how it turns.
 _VERSION = 3
-
-Stamp = tuple[int, int, int, int]
-"""Size, times of change of content (mtime) and of anything (ctime), nanoseconds, and inode: what
-no copy, exchange or restored time leaves as it was, on a local file system."""
-
-
-class Fact(NamedTuple):
-    """What reading a file told, and by what it is known to be the same still."""
-
-    width: int
-    height: int
-    sha256: str
-    stamp: Stamp
 
 
 @dataclass(frozen=True)
@@ -88,7 +72,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """A sha256 over files, labels and hashes, in hex; the order of rows counts."""
-        return _digest([self.files, self.labels.tolist(), self.sha256])
+        return digest([self.files, self.labels.tolist(), self.sha256])
 
 
 def build_manifest(
@@ -159,11 +143,11 @@ def _facts(
     verify: bool,
 ) -> tuple[dict[str, Fact], list[BadFile]]:
     # The folder tells apart data sets whose files have the same names.
-    key = _digest([_VERSION, str(root.resolve()), classes.names])[:32]
+    key = digest([_VERSION, str(root.resolve()), classes.names])[:32]
     cache = cache_dir and cache_dir / f"manifest-{key}.json"
-    known = _load(cache) if cache else {}
+    known = load_facts(cache) if cache else {}
     # Before they are read: what changes meanwhile is read again by the next call.
-    stamps = {image.path: _stamp(root / image.path) for image in images}
+    stamps = {image.path: stamp_of(root / image.path) for image in images}
     trusted = {
         path
         for path, stamp in stamps.items()
@@ -179,7 +163,7 @@ def _facts(
         else:
             facts[path] = Fact(*found, stamps[path])
     if cache and facts != known:
-        _save(cache, {path: facts[path] for path in stamps if path in facts})
+        save_facts(cache, {path: facts[path] for path in stamps if path in facts})
     return facts, bad
 
 
@@ -212,46 +196,3 @@ def _inspect(sizes: dict[str, tuple[int, int]], path: Path) -> tuple[int, int, s
     except BadImage as error:
         return str(error)
     return width, height, sha256
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        stat = path.stat()
-    except OSError:
-        return -1, -1, -1, -1  # a dangling link: `_inspect` will say so
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
-
-
-def _load(cache: Path) -> dict[str, Fact]:
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-        if content["sha256"] != _digest(content["facts"]):
-            raise ValueError("not what was written")
-        return {
-            path: Fact(width, height, sha256, tuple(stamp))
-            for path, (width, height, sha256, stamp) in content["facts"].items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        print(f"The cache '{cache}' is damaged ({error}): all images are read.", file=sys.stderr)
-        return {}
-
-
-def _save(cache: Path, facts: dict[str, Fact]) -> None:
-    text = json.dumps({"facts": facts, "sha256": _digest(facts)})
-    try:
-        with building(cache.parent) as beside:
-            beside.write_text(text, encoding="utf-8")
-            if cache.is_dir():  # our name, but nothing that we can read
-                remove(cache)
-            beside.replace(cache)
-    except OSError as error:
-        raise UserError(
-            f"The cache '{cache.parent}' cannot be written ({error.strerror}): "
-            f"set data.cache_dir to another folder."
-        ) from error
