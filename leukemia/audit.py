@@ -3,7 +3,7 @@
 import csv
 import io
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukemia.data.manifest import Manifest
+    from leukemia.data.survey import Survey
     from leukemia.report.audit import Audit
 
 _SETTINGS = ("seed", "duplicates", "groups", "health", "floors", "protocols")
@@ -34,11 +35,8 @@ def audit(cfg: DictConfig) -> None:
     # Imported here, so that help never waits for numpy.
     from leukemia.build.preprocess import build_classes
     from leukemia.build.source import cache_dir, find_root
-    from leukemia.data.crop import shrink
-    from leukemia.data.files import read_image
     from leukemia.data.manifest import build_manifest
     from leukemia.data.scale_bar import check_treatment
-    from leukemia.data.survey import SIDE
     from leukemia.report.audit_page import write_audit
     from leukemia.run import write_json
 
@@ -58,17 +56,18 @@ def audit(cfg: DictConfig) -> None:
         on_bad=cfg.data.on_bad,
         cache_dir=cache_dir(cfg),
         workers=cfg.data.workers,
+        verify=True,
     )
     found = _look(cfg, root, manifest)
     try:
         write_json(output / "audit.json", found.to_json())
-        write_text(output / "groups.csv", _groups_csv(manifest, found.groups))
-        write_audit(output, found, lambda row: shrink(read_image(root / manifest.files[row]), SIDE))
+        write_text(output / "groups.csv", _groups_csv(found))
+        write_audit(output, found, lambda row: _picture(root / found.files[row]))
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
     for line in (*found.findings(), *found.notes):
         print(f"  {line}")
-    print(f"{len(manifest)} images audited: {output / 'audit.html'}")
+    print(f"{len(found.files)} images audited: {output / 'audit.html'}")
 
 
 def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
@@ -94,6 +93,8 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
         workers=cfg.data.workers,
         progress=cfg.progress,
     )
+    manifest = _left(manifest, kept, cfg.data.on_bad)
+    own = None if own is None else own[kept.rows]
     pairs = find_duplicates(kept.thumbnails, manifest.sha256, **cfg.duplicates)
     styles = np.array([one.bar for one in kept.health], dtype=np.int64)
     groups = find_groups(kept.appearances, styles, **cfg.groups)
@@ -123,6 +124,42 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     )
 
 
+def _left(manifest: "Manifest", kept: "Survey", on_bad: str) -> "Manifest":
+    """Return the rows that could be measured; the others have been lost since they were listed.
+
+    Raises:
+        UserError: bad files are not to be left out, or a class has none other.
+    """
+    from leukemia.data.files import name_some
+    from leukemia.data.manifest import BadFile
+    from leukemia.data.parts import class_folder
+
+    left = manifest.take(kept.rows)
+    lost = tuple(BadFile(manifest.files[row], reason) for row, reason in kept.lost.items())
+    emptied = sorted(set(manifest.labels.tolist()) - set(left.labels.tolist()))
+    if lost and (emptied or on_bad == "error"):
+        gone = f", with them all of {class_folder(manifest, emptied[0])}" if emptied else ""
+        raise UserError(
+            f"{len(lost)} of {len(manifest)} images were lost while they were looked at{gone}: "
+            f"{name_some([f'{bad.path} ({bad.reason})' for bad in lost])}. Start again."
+        )
+    return replace(left, skipped=manifest.skipped + lost)
+
+
+def _picture(path: Path) -> "NDArray[np.uint8]":
+    """Return an image for the page, (H, W, 3); grey where it is gone by now."""
+    import numpy as np
+
+    from leukemia.data.crop import shrink
+    from leukemia.data.files import read_image
+    from leukemia.data.survey import SIDE
+
+    try:
+        return shrink(read_image(path), SIDE)
+    except Exception:  # whatever it is: the page is worth more than a picture
+        return np.full((SIDE, SIDE, 3), 128, np.uint8)
+
+
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the settings that what was found depends on."""
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -132,11 +169,11 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {key: plain[key] for key in _SETTINGS} | scale_bar
 
 
-def _groups_csv(manifest: "Manifest", groups: "NDArray[np.int64]") -> str:
+def _groups_csv(found: "Audit") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["file", "group"])
-    writer.writerows(zip(manifest.files, (groups + 1).tolist(), strict=True))
+    writer.writerows(zip(found.files, (found.groups + 1).tolist(), strict=True))
     return out.getvalue()
 
 

@@ -1,5 +1,6 @@
 """Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -208,6 +209,8 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
     write_text(output, scores.to_csv())
     print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
+    if found.passed_over:
+        print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     if bad:
         cli.fail(
             f"{len(bad)} files left out: {name_some([f'{b.path} ({b.reason})' for b in bad])}", 1

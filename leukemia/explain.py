@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,14 +38,11 @@ def explain(cfg: DictConfig) -> None:
     open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
     # Pillow's, about files that are then either read whole or listed as bad.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        bad = _explain_all(cfg, found, output)
-    except OSError as error:
-        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
+    bad = _explain_all(cfg, found, output)
     print(f"{len(found.paths) - len(bad)} images explained in {output}")
     print("Research software, no diagnosis.")
     if found.passed_over:
-        print(f"Passed over, by their suffix: {name_some(found.passed_over)}", file=sys.stderr)
+        print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     for line in bad:
         print(f"  {line}", file=sys.stderr)
     if bad:
@@ -57,7 +55,7 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
     from tqdm import tqdm
 
     from leukemia.build.finished import open_finished
-    from leukemia.data.files import BadImage
+    from leukemia.data.files import BadImage, unexpected
     from leukemia.explainer import Explainer
     from leukemia.report.attention import METHODS, attention_figure, divide, gather
     from leukemia.report.calibration import apply_temperature
@@ -82,25 +80,46 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
         if isinstance(picture, BadImage):
             bad.append(f"{name}: {picture}")
             continue
-        flat = finished.score(explainer.pixels(picture)[np.newaxis])
-        probabilities = apply_temperature(flat, temperature)[0]
-        explained = explainer.explain(picture, probabilities)
-        title = _title(path.stem, probabilities.tolist(), names, cfg.target)
-        maps = {METHODS[key][0]: (heat, METHODS[key][1]) for key, heat in explained.maps.items()}
-        save(heat_figure(picture, maps, title), path)
+        try:
+            flat = finished.score(explainer.pixels(picture)[np.newaxis])
+            probabilities = apply_temperature(flat, temperature)[0]
+            explained = explainer.explain(picture, probabilities)
+            look = divide(explained.maps, explained.regions)
+            title = _title(path.stem, probabilities.tolist(), names, cfg.target)
+            maps = {
+                METHODS[key][0]: (heat, METHODS[key][1]) for key, heat in explained.maps.items()
+            }
+            figure = heat_figure(picture, maps, title)
+        except UserError:
+            raise
+        # One image never takes what is said of the others with it.
+        except Exception as error:
+            bad.append(f"{name}: {unexpected(error)}")
+            continue
+        with _writing(output):
+            save(figure, path)
         files.append(name)
         scores.append(probabilities)
-        looks.append(divide(explained.maps, explained.regions))
+        looks.append(look)
     if files:
         table = np.array(scores)
         predicted, attention = table.argmax(axis=1), gather(looks, explainer.methods)
         cancer = cancer_probability(table, finished.classes)
         text = attention.to_csv(files, [names[i] for i in predicted], cancer)
-        write_text(output / "explain.csv", text)
-        save(attention_figure(attention, predicted, names), output / "attention.png")
+        with _writing(output):
+            write_text(output / "explain.csv", text)
+            save(attention_figure(attention, predicted, names), output / "attention.png")
         for line in attention.warnings(predicted, names):
             print(line)
     return bad
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
 
 
 def _output(cfg: DictConfig, found: "Found") -> Path:

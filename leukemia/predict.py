@@ -59,7 +59,7 @@ def predict(cfg: DictConfig) -> None:
             print(f"Written to {output}")
         print(*_notes(own, wanted, cfg.run, scores.strange), sep="\n")
     if found.passed_over:
-        print(f"Passed over, by their suffix: {name_some(found.passed_over)}", file=sys.stderr)
+        print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     for file in bad:
         print(f"  {file.path}: {file.reason}", file=sys.stderr)
     if bad:

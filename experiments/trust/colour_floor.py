@@ -14,7 +14,8 @@ from sklearn.svm import SVC
 
 from leukemia.classes import Classes
 from leukemia.data.colour import colour_histogram
-from leukemia.data.files import list_images, read_image
+from leukemia.data.files import read_image
+from leukemia.data.folders import list_images
 from leukemia.data.pool import in_threads
 
 root = Path(os.environ["LEUKEMIA_DATA"])

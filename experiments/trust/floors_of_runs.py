@@ -18,7 +18,8 @@ from sklearn.svm import SVC
 from leukemia.classes import Classes
 from leukemia.data.augment import paper_views
 from leukemia.data.cues import CUES, read_cues
-from leukemia.data.files import list_images, read_image
+from leukemia.data.files import read_image
+from leukemia.data.folders import list_images
 from leukemia.data.leaky import VIEWS
 from leukemia.data.pool import in_threads
 from leukemia.data.regions import find_regions

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from leukemia.classes import Classes
-from leukemia.data.files import list_images, read_image
+from leukemia.data.files import read_image
+from leukemia.data.folders import list_images
 from leukemia.data.normalise import Background, to_lab
 from leukemia.data.tissue import find_glass, find_stains, find_tissue
 

@@ -46,6 +46,7 @@ def build_data(cfg: DictConfig) -> Sources:
         cache_dir(cfg),
         on_bad=cfg.data.on_bad,
         workers=cfg.data.workers,
+        verify=cfg.open_test,
         eval_batch_size=cfg.trainer.eval_batch_size,
         seed=cfg.seed,
         augment=build_augmenter(cfg),

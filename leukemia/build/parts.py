@@ -38,6 +38,7 @@ def own_data(finished: FinishedRun, root: str | None = None) -> Sources:
     cfg = finished.cfg.copy()
     if root is not None:
         cfg.data.root = root
+    cfg.open_test = True  # whatever the run did: here the files must be what its split lists
     data = build_data(cfg)
     data.splitter = partial(_own_parts, finished)
     data.prepare_data()
@@ -54,7 +55,12 @@ def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Ma
     """
     preprocess, folder, data = finished.preprocess, cache_dir(finished.cfg), finished.cfg.data
     manifest = build_manifest(
-        root, finished.classes, on_bad=data.on_bad, cache_dir=folder, workers=data.workers
+        root,
+        finished.classes,
+        on_bad=data.on_bad,
+        cache_dir=folder,
+        workers=data.workers,
+        verify=True,
     )
     pixels = open_pixels(root, manifest, preprocess, folder, workers=data.workers)
     refuse_known(finished, manifest, pixels)

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
+import math
 import os
-import platform
 import shutil
 import sys
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leukemia.atomic import write_text
+from leukemia.data.checksums import check_array, checksum
 from leukemia.data.files import BadImage, decode_image, read_bytes
 from leukemia.data.manifest import Manifest
 from leukemia.data.normalise import Normaliser
 from leukemia.data.pool import in_threads
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
+from leukemia.leftovers import building, remove
 
 
 def open_pixels(
@@ -96,7 +97,8 @@ def open_blocks(
     """Open an array of pixels, built first where it is not there yet, block by block.
 
     Several processes may build it at once: each fills a folder of its own, and the first to
-    finish renames it into place.
+    finish renames it into place. An array that is there is checked by `check_array`, and built
+    again where it is damaged.
 
     Args:
         key: a text that differs where the pixels would.
@@ -114,7 +116,10 @@ def open_blocks(
     """
     folder = cache_dir / f"pixels-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     whole = (n_blocks * shape[0], *shape[1:])
-    if not _whole(folder, whole):
+    fault = check_array(folder, whole, n_blocks, workers=workers)
+    if fault is not None:
+        if fault:
+            print(f"The cache '{folder}' {fault}: it is built again.", file=sys.stderr)
         try:
             _build(folder, make, n_blocks, whole, workers)
         except OSError as error:
@@ -125,15 +130,6 @@ def open_blocks(
     return np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
 
 
-def _whole(folder: Path, shape: tuple[int, ...]) -> bool:
-    try:
-        marker = json.loads((folder / "marker.json").read_text())
-        size = (folder / "pixels.npy").stat().st_size
-    except (OSError, ValueError):
-        return False
-    return bool(marker == {"shape": list(shape), "bytes": size})
-
-
 def _build(
     folder: Path,
     make: Callable[[int], NDArray[np.uint8]],
@@ -141,26 +137,24 @@ def _build(
     shape: tuple[int, ...],
     workers: int | None,
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _clean(folder.parent)
-    own = folder.parent / f".building.{os.getpid()}.{uuid.uuid4().hex}.{platform.node()}"
-    own.mkdir()
-    try:
+    with building(folder.parent) as own:
+        size, free = math.prod(shape), shutil.disk_usage(folder.parent).free
+        if size > free:
+            raise OSError(f"it takes {size:,} bytes, and {free:,} are free")
+        own.mkdir()
         path = own / "pixels.npy"
-        _write_pixels(path, make, n_blocks, shape, workers)
+        sums = _write_pixels(path, make, n_blocks, shape, workers)
         # Written last, so its existence means that the array is whole.
-        marker = {"shape": list(shape), "bytes": path.stat().st_size}
+        marker = {"shape": list(shape), "bytes": path.stat().st_size, "crc32": sums}
         write_text(own / "marker.json", json.dumps(marker))
-        if folder.exists() and not _whole(folder, shape):
-            shutil.rmtree(folder, ignore_errors=True)
+        if check_array(folder, shape, n_blocks, workers=workers) is not None:
+            remove(folder)
         try:
             own.rename(folder)
         except OSError:
             # Another process was first; its array is the same.
-            if not _whole(folder, shape):
+            if check_array(folder, shape, n_blocks, workers=workers) is not None:
                 raise
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _write_pixels(
@@ -169,25 +163,31 @@ def _write_pixels(
     n_blocks: int,
     shape: tuple[int, ...],
     workers: int | None,
-) -> None:
+) -> list[int]:
+    """Write an array, and return the checksums of its header and its blocks."""
+    sums = [0] * (1 + n_blocks)
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
+        file.flush()
+        sums[0] = checksum(path.read_bytes())
         lock = threading.Lock()
 
         def fill(block: int) -> None:
-            pixels = make(block)
+            pixels = make(block).tobytes()
+            sums[1 + block] = checksum(pixels)
             # Not through a memory map, which kills the process (SIGBUS) when the disk is full.
             with lock:
-                file.seek(start + block * pixels.nbytes)
-                file.write(pixels.tobytes())
+                file.seek(start + block * len(pixels))
+                file.write(pixels)
 
         done = in_threads(fill, range(n_blocks), workers=workers)
         for _ in tqdm(done, "caching pixels", n_blocks, leave=False, disable=None, unit="image"):
             pass
         file.flush()
         os.fsync(file.fileno())
+    return sums
 
 
 def _read(root: Path, manifest: Manifest, row: int) -> NDArray[np.uint8]:
@@ -200,21 +200,3 @@ def _read(root: Path, manifest: Manifest, row: int) -> NDArray[np.uint8]:
         return decode_image(data)
     except BadImage as error:
         raise UserError(f"'{path}' cannot be used: {error}. Start again.") from error
-
-
-def _clean(cache_dir: Path) -> None:
-    for left in cache_dir.glob(".building.*"):
-        _, _, pid, _, node = left.name.split(".", 4)
-        # Another machine's process may well be alive.
-        if node == platform.node() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

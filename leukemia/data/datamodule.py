@@ -118,6 +118,7 @@ class SmearDataModule(ArrayDataModule):
         cache_dir: where manifests and pixels are kept between runs.
         on_bad: ``error`` or ``skip``, see `build_manifest`.
         workers: threads that prepare images; ``None`` for one a core.
+        verify: hash every file once, see `build_manifest`: where the test part is opened.
         **loaders: see `ArrayDataModule`.
     """
 
@@ -134,6 +135,7 @@ class SmearDataModule(ArrayDataModule):
         *,
         on_bad: str = "error",
         workers: int | None = None,
+        verify: bool = False,
         batch_size: int = 32,
         eval_batch_size: int = 64,
         seed: int = 0,
@@ -150,15 +152,17 @@ class SmearDataModule(ArrayDataModule):
         )
         self.root, self.classes, self.preprocess = root, classes, preprocess
         self.splitter, self.cache_dir = splitter, cache_dir
-        self.on_bad, self.workers = on_bad, workers
+        self.on_bad, self.workers, self.verify = on_bad, workers, verify
 
     def _scan(self) -> Manifest:
+        verify, self.verify = self.verify, False
         return build_manifest(
             self.root,
             self.classes,
             on_bad=self.on_bad,
             cache_dir=self.cache_dir,
             workers=self.workers,
+            verify=verify,
         )
 
     def _open(self, manifest: Manifest) -> npt.NDArray[np.uint8]:

@@ -36,6 +36,15 @@ def check_fractions(fractions: object) -> None:
         )
 
 
+def shares_apart(one: float, other: float) -> tuple[str, str]:
+    """Return two shares in percent, with as many digits as it takes to tell them apart."""
+    for digits in range(1, 16):
+        texts = f"{100 * one:.{digits}f}%", f"{100 * other:.{digits}f}%"
+        if texts[0] != texts[1]:
+            return texts
+    return f"{100 * one:.1f}%", f"{100 * other:.1f}%"
+
+
 def draw_images(pool: list[list[int]], n: int, rng: np.random.Generator) -> list[int]:
     """Draw groups that hold n images together.
 

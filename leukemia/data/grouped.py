@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukemia.data.assign import assign_groups
-from leukemia.data.draw import FOLDS, GROUPED, check_fractions, stream
+from leukemia.data.draw import FOLDS, GROUPED, check_fractions, shares_apart, stream
 from leukemia.data.groups import label_conflicts, whole_groups
 from leukemia.data.manifest import Manifest
 from leukemia.data.parts import PARTS, Split, class_folder
 from leukemia.errors import UserError
 
+_EXACT = 1e-9  # a smaller difference is one of rounding
 _WORTH_A_NOTE = 0.02  # summed over classes, as `Assignment.imbalance`
 
 _REMEDY = (
@@ -127,11 +128,15 @@ def _share_out(
         f"{class_folder(manifest, label)} {' / '.join(map(str, images[:, label]))}"
         for label in range(n_classes)
     )
-    note = (
-        f"Images in {' / '.join(names)}, {len(members)} groups kept whole: {by_class}. Furthest "
-        f"from its due: {names[share]} holds {100 * (off[share, label] + fractions[share]):.1f}% "
-        f"of class {class_folder(manifest, int(label))}, not {100 * fractions[share]:.1f}%."
-    )
+    note = f"Images in {' / '.join(names)}, {len(members)} groups kept whole: {by_class}. "
+    if abs(off[share, label]) < _EXACT:
+        note += "Every part holds its due of every class."
+    else:
+        held, due = shares_apart(off[share, label] + fractions[share], fractions[share])
+        note += (
+            f"Furthest from its due: {names[share]} holds {held} of class "
+            f"{class_folder(manifest, int(label))}, not {due}."
+        )
     if found.imbalance - found.at_least > _WORTH_A_NOTE:
         note += (
             " A better balance was not ruled out: summed over classes, the largest differences "

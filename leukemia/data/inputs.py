@@ -1,5 +1,6 @@
 """Images to be judged: found by what a user names, and prepared for a network."""
 
+import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.files import BadImage, read_image
+from leukemia.data.files import BadImage, read_image, unexpected
 from leukemia.data.mask import apply_mask, darken, stain_finder, stain_mask
 from leukemia.data.pool import in_threads
 from leukemia.data.preprocess import Preprocess
@@ -27,6 +28,9 @@ SUFFIXES: Final = (
 """Of the files in a folder, those that should be images of `files.FORMATS`."""
 
 
+AGAIN: Final = "/ (a link to a folder that is searched already)"
+
+
 @dataclass(frozen=True)
 class Found:
     """The files that a user named.
@@ -36,7 +40,8 @@ class Found:
             forward slashes; else as it was named.
         paths: where each is.
         single: whether one file was named, and neither a folder, a pattern nor a list.
-        passed_over: files in folders whose suffix is none of `SUFFIXES`.
+        passed_over: files in folders whose suffix is none of `SUFFIXES`, and links that lead to
+            folders which are searched already.
     """
 
     names: tuple[str, ...]
@@ -48,8 +53,10 @@ class Found:
 def find_images(named: str | Sequence[str]) -> Found:
     """List the files that are meant by a file, a folder, a pattern, or a list of these.
 
-    A folder is searched with all folders in it, except through links to folders; hidden entries
-    are passed over. A file that is named, or that a pattern matches, counts whatever its suffix.
+    A folder is searched with all folders in it, also through links, each of them once: a link
+    into a folder that is searched anyway, such as one that leads in a circle, is passed over.
+    Hidden entries are left out. A file that is named, or that a pattern matches, counts whatever
+    its suffix.
 
     Args:
         named: paths, or patterns with ``*``, ``?``, ``[...]`` and ``**`` for folders at any
@@ -65,20 +72,20 @@ def find_images(named: str | Sequence[str]) -> Found:
     for text in [named] if isinstance(named, str) else named:
         path = Path(text).expanduser()
         if path.is_dir():
-            inside = list(_walk(path))
-            base = path if several else Path()
+            inside, again = _walk(path)
             images = [file for file in inside if file.suffix.lower() in SUFFIXES]
             others = [file for file in inside if file.suffix.lower() not in SUFFIXES]
             if not images:
                 raise UserError(f"The folder '{text}' holds no image ({', '.join(SUFFIXES)}).")
-            found += [((base / file).as_posix(), path / file) for file in images]
-            passed_over += [str(path / file) for file in others]
+            base = Path() if several else path
+            found += [(file.relative_to(base).as_posix(), file) for file in images]
+            passed_over += [*map(str, others), *(f"{link}{AGAIN}" for link in again)]
         elif not os.path.lexists(path) and glob.has_magic(text):
-            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - takes any path
-            files = [match for match in matches if not Path(match).is_dir()]
+            files, again = _match(path)
             if not files:
                 raise UserError(f"No file matches '{text}'.")
-            found += [(match, Path(match)) for match in files]
+            found += [(str(file), file) for file in files]
+            passed_over += [f"{link}{AGAIN}" for link in again]
         else:
             # In a list a lost file is one bad file among others.
             if not several and not os.path.lexists(path):
@@ -91,17 +98,62 @@ def find_images(named: str | Sequence[str]) -> Found:
     return Found(tuple(map(_printable, names)), paths, single, tuple(map(_printable, passed_over)))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the visible files of a folder, relative to it, sorted."""
+def _walk(*starts: Path) -> tuple[list[Path], list[Path]]:
+    """Return the visible files of folders, and the links that were not followed.
+
+    Both are sorted: the files of a folder before those of folders in it.
+    """
 
     def refuse(error: OSError) -> None:
         raise UserError(f"The folder '{error.filename}' cannot be read: {error.strerror}.")
 
-    for where, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield (Path(where) / name).relative_to(folder)
+    seen: set[tuple[int, int]] = set()
+    found: list[Path] = []
+    again: list[Path] = []
+    # Links come last, so that a folder goes by its own name where it has one in here.
+    waiting = sorted(starts, key=lambda path: (path.is_symlink(), path))
+    while waiting:
+        start = waiting.pop(0)
+        if start.is_symlink() and _identity(start) in seen:
+            again.append(start)
+            continue
+        links = []
+        for where, folders, files in os.walk(start, onerror=refuse):
+            folder, inside = Path(where), [name for name in folders if not name.startswith(".")]
+            if _identity(folder) in seen:
+                folders.clear()
+                continue
+            seen.add(_identity(folder))
+            links += [folder / name for name in inside if (folder / name).is_symlink()]
+            folders[:] = [name for name in inside if not (folder / name).is_symlink()]
+            found += [folder / name for name in files if not name.startswith(".")]
+        waiting += sorted(links)
+    return sorted(found, key=lambda path: (path.parent.parts, path.name)), sorted(again)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _match(pattern: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files that a pattern matches, sorted, and the links that were not followed."""
+    parts = pattern.parts
+    depth = parts.index("**") if "**" in parts else len(parts)
+    heads = sorted(glob.glob(str(Path(*parts[:depth]))) if depth else ["."])  # noqa: PTH207
+    if depth == len(parts):
+        return [Path(head) for head in heads if not Path(head).is_dir()], []
+    # Not by `glob`, which walks links that lead in a circle until their paths grow too long.
+    files, again = _walk(*(Path(head) for head in heads if Path(head).is_dir()))
+    return sorted(file for file in files if _fits(file.parts, parts)), again
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def _printable(name: str) -> str:
@@ -128,16 +180,23 @@ def prepare(
 def prepare_image(preprocess: Preprocess, image: Image) -> NDArray[np.uint8] | BadImage:
     """Return the preprocessed pixels (size, size, 3) of an image, or why it cannot be judged."""
     try:
-        rgb = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        return _prepared(preprocess, image)
     except BadImage as error:
         return error
+    # One file never takes the answers of the others with it.
+    except Exception as error:
+        return unexpected(error)
+
+
+def _prepared(preprocess: Preprocess, image: Image) -> NDArray[np.uint8]:
+    rgb = image if isinstance(image, np.ndarray) else read_image(Path(image))
     square = preprocess.square(rgb)
     # A network calls a blank field anything, and is sure of it. Every image of Aria et al. has
     # stained pixels, by either order of the mask.
     finder = stain_finder(preprocess.mask)
     stained = stain_mask(square, finder)
     if not stained.any():
-        return BadImage("shows no cell: none of its pixels is in the stain ranges (mask.ranges)")
+        raise BadImage("shows no cell: none of its pixels is in the stain ranges (mask.ranges)")
     if preprocess.mask == finder:
         return darken(square, stained, finder.background)
     return apply_mask(square, preprocess.mask)

@@ -1,35 +1,26 @@
 """The table of a dataset: one row an image."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leukemia.atomic import write_text
 from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
-from leukemia.data.files import (
-    BadImage,
-    ImageFile,
-    decode_image,
-    list_images,
-    name_some,
-    read_bytes,
-)
+from leukemia.data.facts import Fact, digest, load_facts, save_facts, stamp_of
+from leukemia.data.files import BadImage, decode_image, name_some, read_bytes
+from leukemia.data.folders import ImageFile, list_images
 from leukemia.errors import UserError
 
 # Part of the cache's key: raise it when `decode_image` changes what it accepts or how it turns.
-_VERSION = 2
-
-Fact = tuple[int, int, str]
-"""What reading a file tells: width, height, sha256."""
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """A sha256 over files, labels and hashes, in hex; the order of rows counts."""
-        return _digest([self.files, self.labels.tolist(), self.sha256])
+        return digest([self.files, self.labels.tolist(), self.sha256])
 
 
 def build_manifest(
@@ -91,16 +82,22 @@ def build_manifest(
     on_bad: str = "error",
     cache_dir: Path | None = None,
     workers: int | None = None,
+    verify: bool = False,
 ) -> Manifest:
     """Read every image of a folder once, and list it.
+
+    Later calls trust what the cache says of a file whose `Stamp` is the same, read and hash the
+    others (as all of them where the cache comes from another machine), and decode only content
+    that is new. Of 2,604 files of 57 MB together, on two cores: 0.05 s where all are trusted,
+    0.4 s where all are hashed, also from a cold disk.
 
     Args:
         root: a folder with one subfolder a class.
         classes: the class scheme.
         on_bad: ``error`` refuses files that are no whole image, ``skip`` leaves them out.
-        cache_dir: keeps what was read; while no path, size or time of change differs, later
-            calls read only the files that were bad.
+        cache_dir: keeps what was read, but for files that were bad.
         workers: threads that read (decoding releases Python's lock); ``None`` for one a core.
+        verify: hash every file, whatever its stamp: wherever a test part is opened.
 
     Returns:
         One row an image, sorted by label and path.
@@ -113,7 +110,7 @@ def build_manifest(
     if workers is not None:
         check_count("data.workers", workers)
     images = list_images(root, classes)
-    facts, bad = _facts(root, classes, images, cache_dir, workers)
+    facts, bad = _facts(root, classes, images, cache_dir, workers, verify)
     if bad and on_bad == "error":
         raise UserError(
             f"{len(bad)} of {len(images)} files in data.root '{root}' are no whole images: "
@@ -132,7 +129,7 @@ def build_manifest(
         files=tuple(image.path for image in good),
         labels=np.array([image.label for image in good], dtype=np.int64),
         sizes=np.array([facts[image.path][:2] for image in good], dtype=np.int64),
-        sha256=tuple(facts[image.path][2] for image in good),
+        sha256=tuple(facts[image.path].sha256 for image in good),
         skipped=tuple(bad),
     )
 
@@ -143,71 +140,59 @@ def _facts(
     images: list[ImageFile],
     cache_dir: Path | None,
     workers: int | None,
+    verify: bool,
 ) -> tuple[dict[str, Fact], list[BadFile]]:
-    cache = cache_dir and cache_dir / f"manifest-{_key(root, classes, images)}.json"
-    facts = _load(cache) if cache else {}
+    # The folder tells apart data sets whose files have the same names.
+    key = digest([_VERSION, str(root.resolve()), classes.names])[:32]
+    cache = cache_dir and cache_dir / f"manifest-{key}.json"
+    known = load_facts(cache) if cache else {}
+    # Before they are read: what changes meanwhile is read again by the next call.
+    stamps = {image.path: stamp_of(root / image.path) for image in images}
+    trusted = {
+        path
+        for path, stamp in stamps.items()
+        if not verify and path in known and known[path].stamp == stamp
+    }
     # Bad files are read anew each time: a fault of the disk or of permissions may have passed.
-    unread = [image.path for image in images if image.path not in facts]
-    bad = []
-    for path, found in zip(unread, _scan(root, unread, workers), strict=True):
+    unread = [path for path in stamps if path not in trusted]
+    sizes = {fact.sha256: fact[:2] for fact in known.values()}
+    facts, bad = {path: known[path] for path in trusted}, []
+    for path, found in zip(unread, _scan(root, unread, sizes, workers), strict=True):
         if isinstance(found, str):
             bad.append(BadFile(path, found))
         else:
-            facts[path] = found
-    if cache and len(unread) > len(bad):
-        try:
-            write_text(cache, json.dumps({"facts": facts, "sha256": _digest(facts)}))
-        except OSError as error:
-            raise UserError(
-                f"The cache '{cache_dir}' cannot be written ({error.strerror}): "
-                f"set data.cache_dir to another folder."
-            ) from error
+            facts[path] = Fact(*found, stamps[path])
+    if cache and facts != known:
+        save_facts(cache, {path: facts[path] for path in stamps if path in facts})
     return facts, bad
 
 
-def _scan(root: Path, paths: list[str], workers: int | None) -> Iterator[Fact | str]:
+def _scan(
+    root: Path, paths: list[str], sizes: dict[str, tuple[int, int]], workers: int | None
+) -> Iterator[tuple[int, int, str] | str]:
     if not paths:
         return
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        found = pool.map(lambda path: _inspect(root / path), paths)
+        found = pool.map(partial(_inspect, sizes), [root / path for path in paths])
         # Silent where stderr is no terminal.
         yield from tqdm(
             found, "reading images", len(paths), leave=False, disable=None, unit="image"
         )
 
 
-def _inspect(path: Path) -> Fact | str:
-    """Return what a file tells, or the reason why it is bad."""
+def _inspect(sizes: dict[str, tuple[int, int]], path: Path) -> tuple[int, int, str] | str:
+    """Return width, height and sha256, or the reason why a file is bad.
+
+    Args:
+        sizes: by sha256, of files that are known to be good.
+        path: the file.
+    """
     try:
         data = read_bytes(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in sizes:
+            return *sizes[sha256], sha256
         height, width, _ = decode_image(data).shape
     except BadImage as error:
         return str(error)
-    return width, height, hashlib.sha256(data).hexdigest()
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _key(root: Path, classes: Classes, images: list[ImageFile]) -> str:
-    stats = [(image.path, *_size_and_time(root / image.path)) for image in images]
-    return _digest([_VERSION, str(root.resolve()), classes.names, stats])[:32]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return -1, -1  # a dangling link: `_inspect` will say so
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _load(cache: Path) -> dict[str, Fact]:
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-        if content["sha256"] != _digest(content["facts"]):
-            return {}
-        return {path: (w, h, sha256) for path, (w, h, sha256) in content["facts"].items()}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}  # absent or damaged: it is built again
+    return width, height, sha256

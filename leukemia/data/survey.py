@@ -1,5 +1,6 @@
 """One pass over the images of a dataset, of which small numbers are kept."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,13 +13,12 @@ from leukemia.data.acquisition import appearance
 from leukemia.data.crop import shrink
 from leukemia.data.cues import CUES, read_cues
 from leukemia.data.duplicates import thumbnail
-from leukemia.data.files import BadImage, decode_image, read_bytes
+from leukemia.data.files import BadImage, decode_image, read_bytes, unexpected
 from leukemia.data.health import Health, examine
 from leukemia.data.manifest import Manifest
 from leukemia.data.pool import in_threads
 from leukemia.data.regions import find_regions
 from leukemia.data.scale_bar import remove_scale_bar
-from leukemia.errors import UserError
 
 SIDE: Final = 224
 """Larger photographs are shrunk to this shorter side, so that lengths in pixels mean the same."""
@@ -29,12 +29,16 @@ class Survey:
     """What was kept of N images, about 6 KB of each.
 
     Args:
+        rows: which rows of the manifest they are, ascending, (N,).
+        lost: the other rows, and why they could not be measured.
         thumbnails: (N, 64, 64), for `find_duplicates`.
         appearances: (N, 9), for `find_groups`.
         cues: by the names of `CUES`, (N, d) each.
         health: of each image.
     """
 
+    rows: NDArray[np.int64]
+    lost: dict[int, str]
     thumbnails: NDArray[np.uint8]
     appearances: NDArray[np.float64]
     cues: dict[str, NDArray[np.float32]]
@@ -66,19 +70,25 @@ def survey(
         workers: threads; ``None`` for one a core.
         progress: whether a bar is shown on a terminal.
 
-    Raises:
-        UserError: a file has changed since the manifest was made.
+    Returns:
+        Of the images that are still what the manifest says.
     """
 
-    def measure(file: str) -> _Kept:
+    def measure(row: int) -> _Kept | BadImage:
         try:
-            return _measure(read_bytes(root / file), scale_bar)
+            data = read_bytes(root / manifest.files[row])
+            if hashlib.sha256(data).hexdigest() != manifest.sha256[row]:
+                return BadImage("changed since the folder was listed")
+            return _measure(data, scale_bar)
         except BadImage as error:
-            raise UserError(f"'{root / file}' has changed just now: {error}. Try again.") from error
+            return error
+        # One file never takes what is said of the others with it.
+        except Exception as error:
+            return unexpected(error)
 
-    kept = list(
+    found = list(
         tqdm(
-            in_threads(measure, manifest.files, workers=workers),
+            in_threads(measure, range(len(manifest)), workers=workers),
             "auditing",
             len(manifest),
             leave=False,
@@ -86,10 +96,14 @@ def survey(
             unit="image",
         )
     )
+    kept = [one for one in found if not isinstance(one, BadImage)]
+    lost = {row: str(one) for row, one in enumerate(found) if isinstance(one, BadImage)}
     return Survey(
-        thumbnails=np.stack([one.thumbnail for one in kept]),
-        appearances=np.stack([one.appearance for one in kept]),
-        cues={name: np.stack([one.cues[name] for one in kept]) for name in CUES},
+        rows=np.setdiff1d(np.arange(len(found)), list(lost)).astype(np.int64),
+        lost=lost,
+        thumbnails=np.array([one.thumbnail for one in kept]),
+        appearances=np.array([one.appearance for one in kept]),
+        cues={name: np.array([one.cues[name] for one in kept]) for name in CUES},
         health=tuple(one.health for one in kept),
     )
 

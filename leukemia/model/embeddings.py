@@ -1,7 +1,7 @@
 """Embeddings of a frozen backbone, computed once and cached by content."""
 
 import hashlib
-import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
+from leukemia.errors import UserError
+from leukemia.leftovers import building, remove
 from leukemia.model.network import Network
 
 Views = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
@@ -93,6 +95,9 @@ def cached_embeddings(
 ) -> npt.NDArray[np.float32]:
     """Return `embed`'s table from the cache; what it lacks is computed and kept.
 
+    Its file carries CRC32 of all that is in it, checked where it is read (5 MB for 2,604 images:
+    0.01 s); a damaged one is computed again.
+
     An image passes through the backbone once, however many runs ask for it, one after the other
     or side by side, and whichever other images they ask for.
 
@@ -104,23 +109,32 @@ def cached_embeddings(
         content: a text that changes with the pixels, the views, and what the backbone computes
             besides its weights.
         **settings: the other settings of `embed`.
+
+    Raises:
+        UserError: the cache cannot be read or written.
     """
     parts = [content, state_hash(network.backbone), state_hash(network.normalize)]
     parts += [str(settings.get(name)) for name in ("half", "batch_size")]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     path = folder / f"embeddings-{key}.npz"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        known, table = _read(path)
-        missing = np.setdiff1d(rows, known)
-        if len(missing):
-            found = embed(network, images, missing, **settings)
-            table = found if table is None else np.concatenate([table, found])
-            known = np.concatenate([known, missing])
-            beside = folder / f".{path.name}.{os.getpid()}"
-            with beside.open("wb") as file:
-                np.savez(file, rows=known, table=table)
-            beside.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            known, table = _read(path)
+            missing = np.setdiff1d(rows, known)
+            if len(missing):
+                found = embed(network, images, missing, **settings)
+                table = found if table is None else np.concatenate([table, found])
+                known = np.concatenate([known, missing])
+                with building(folder) as beside:
+                    with beside.open("wb") as file:
+                        np.savez(file, rows=known, table=table)
+                    beside.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"The cache '{path}' cannot be used ({error.strerror or error}): make room, or set "
+            f"data.cache_dir to another folder."
+        ) from error
     assert table is not None
     places = np.full(len(images), -1)
     places[known] = np.arange(len(known))
@@ -129,7 +143,15 @@ def cached_embeddings(
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
-    if not path.is_file():
-        return np.empty(0, np.int64), None
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["rows"], archive["table"]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            rows, table = archive["rows"], archive["table"]
+        if len(rows) != len(table):
+            raise ValueError("rows are missing")
+        return rows, table
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged archive raises nearly anything
+        print(f"The cache '{path}' is damaged ({error}): it is made again.", file=sys.stderr)
+        remove(path)
+    return np.empty(0, np.int64), None

@@ -10,7 +10,8 @@ import pytest
 
 from leukemia.classes import Classes
 from leukemia.data.duplicates import Pair, duplicate_groups, find_duplicates, thumbnail
-from leukemia.data.files import decode_image, list_images, read_image
+from leukemia.data.files import decode_image, read_image
+from leukemia.data.folders import list_images
 from leukemia.data.pool import in_threads
 from leukemia.data.stain import scale_stains
 from leukemia.data.synthetic import paint_smears

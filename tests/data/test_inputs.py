@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from leukemia.data.files import BadImage
-from leukemia.data.inputs import find_images, prepare
+from leukemia.data.inputs import AGAIN, find_images, prepare
 from leukemia.data.mask import MaskSpec
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
@@ -69,10 +69,28 @@ def test_what_is_not_there_is_named():
         find_images("nowhere.jpg")
 
 
-def test_links_to_folders_are_not_followed(tmp_path):
-    folder(tmp_path, "a/1.png")
-    (tmp_path / "a" / "up").symlink_to(tmp_path)
-    assert find_images(str(tmp_path)).names == ("a/1.png",)
+def test_linked_folders_are_searched_and_circles_are_named(tmp_path):
+    folder(tmp_path / "away", "2.png", "deep/3.png")
+    here = folder(tmp_path / "here", "a/1.png")
+    (here / "b").symlink_to(tmp_path / "away")
+    (tmp_path / "away" / "round").symlink_to(tmp_path / "away")
+    (here / "a" / "up").symlink_to(here)
+    (here / "c").symlink_to(here / "a")
+    found = find_images(str(here))
+    assert found.names == ("a/1.png", "b/2.png", "b/deep/3.png")
+    links = ("a/up", "b/round", "c")
+    assert found.passed_over == tuple(f"{here / link}{AGAIN}" for link in links)
+
+
+def test_a_pattern_for_any_depth_ends_where_links_lead_in_circles(tmp_path, monkeypatch):
+    monkeypatch.chdir(folder(tmp_path, "a/1.png", "a/2.gif", "b/c/3.png", "4.png"))
+    for name in ("one", "two", "three"):
+        (tmp_path / "a" / name).symlink_to(tmp_path)
+    found = find_images("**/*.png")
+    assert found.names == ("4.png", "a/1.png", "b/c/3.png")
+    assert found.passed_over == tuple(f"a/{name}{AGAIN}" for name in ("one", "three", "two"))
+    assert find_images("b/**").names == ("b/c/3.png",)
+    assert find_images("?/**/*.png").names == ("a/1.png", "a/one/4.png", "b/c/3.png")
 
 
 def test_a_name_that_is_no_unicode_can_be_written(tmp_path):

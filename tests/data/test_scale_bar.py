@@ -16,7 +16,8 @@ from leukemia.build.data import build_augmenter
 from leukemia.build.preprocess import build_preprocess
 from leukemia.classes import Classes
 from leukemia.cli import CONF
-from leukemia.data.files import list_images, read_image
+from leukemia.data.files import read_image
+from leukemia.data.folders import list_images
 from leukemia.data.scale_bar import find_scale_bar, remove_scale_bar
 from leukemia.data.synthetic import paint_smears
 

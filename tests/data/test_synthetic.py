@@ -1,7 +1,6 @@
 """Painted smears: the same bytes by seed, and nothing that colour alone could learn well."""
 
 import multiprocessing
-import os
 import resource
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from leukemia.classes import Classes
-from leukemia.data.files import list_images, read_image
+from leukemia.data.files import read_image
+from leukemia.data.folders import list_images
 from leukemia.data.mask import MaskSpec, stain_mask
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
@@ -89,12 +89,16 @@ def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
 
 def test_what_another_painter_finishes_meanwhile_is_not_taken_away(tmp_path, monkeypatch):
     folder = paint_smears(tmp_path / "a", per_class=1)  # of other settings: both paint anew
-    own = tmp_path / f".a.{os.getpid()}" / ".painted.json"
     context, other = multiprocessing.get_context("fork"), []
 
     def after_another(method):
         def hooked(path, *rest):
-            if own.is_file() and not other:  # ours is whole, and about to be put in place
+            # Ours is whole, and about to be put in place.
+            if (
+                path.name.startswith(".building.")
+                and (path / ".painted.json").is_file()
+                and not other
+            ):
                 settings = {"per_class": 2}
                 other.append(context.Process(target=paint_smears, args=(folder,), kwargs=settings))
                 other[0].start()
@@ -104,8 +108,7 @@ def test_what_another_painter_finishes_meanwhile_is_not_taken_away(tmp_path, mon
 
         return hooked
 
-    for name in ("exists", "rename"):
-        monkeypatch.setattr(Path, name, after_another(getattr(Path, name)))
+    monkeypatch.setattr(Path, "rename", after_another(Path.rename))
     paint_smears(folder, per_class=2)
     assert other[1] == folder.stat().st_ino
     assert len(content(folder)) == 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leukemia.classes import Classes
-from leukemia.data.files import ImageFile, list_images
+from leukemia.data.folders import ImageFile, list_images
 from leukemia.errors import UserError
 from tests.data.samples import folder
 
