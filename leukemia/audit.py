@@ -27,7 +27,7 @@ _SETTINGS = ("seed", "duplicates", "groups", "health", "floors", "protocols")
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(audit, "audit", ("data.root", "data.groups", "output"), each="dataset")
+    cli.run_verb(audit, "audit", each="dataset")
 
 
 def audit(cfg: DictConfig) -> None:

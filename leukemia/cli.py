@@ -1,12 +1,12 @@
 """What the verbs share: Hydra's start, and a user's mistake in one line."""
 
-import difflib
 import functools
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -16,11 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leukemia import schema
 from leukemia.errors import UserError
+from leukemia.schema import CONF, Kind
 
-# Beside the package in a checkout, inside it in a wheel.
-_HERE = Path(__file__).resolve().parent
-CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
+__all__ = ["CONF"]  # the folder of settings, for who composes them without a command
 
 # Launchers that are plugins of others: the choice that needs them, and what installs them.
 EXTRAS = {
@@ -28,6 +28,13 @@ EXTRAS = {
     "submitit_local": ("submitit_local", "slurm"),
     "ray": ("ray", "ray"),
 }
+# Of the flags `--name=value`, those that are Hydra's own.
+_FLAGS = (
+    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell"),
+    *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
+)
+# What of Hydra's grammar makes several values of one.
+_FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
 
 def _run_dir(resume: str | None, model: str) -> str:
@@ -40,59 +47,141 @@ def _for_resnet(name: object, value: object) -> object:
     return OmegaConf.create(value) if isinstance(value, list) else value
 
 
-# What suits the layers of a ResNet alone; also for who composes settings without a command.
+# Registered here, also for who composes settings without a command. The first: what suits the
+# layers of a ResNet alone.
 OmegaConf.register_new_resolver("leukemia.for_resnet", _for_resnet, replace=True)
+OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
 
 
 def run_verb(
-    task: Callable[[DictConfig], None],
-    config_name: str,
-    paths: Collection[str] = (),
-    *,
-    each: str | None = None,
+    task: Callable[[DictConfig], None], config_name: str, *, each: str | None = None
 ) -> None:
     """Run a verb under Hydra; a user's mistake ends it with one line and status 2.
 
     Args:
         task: is given the settings.
         config_name: of the file of settings.
-        paths: settings that are paths, which may hold what Hydra's grammar does not allow.
         each: what one call is for, where ``-m`` is refused.
     """
-    if each and {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra would leave files of its own
+    if "--version" in sys.argv[1:]:
+        from leukemia import __version__
+
+        print(f"leukemia {__version__}")
+        return
+    sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+    if each and (sweep or "hydra.mode=MULTIRUN" in sys.argv):  # Hydra would leave files of its own
         fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
-    sys.argv[1:] = [quoted(argument, paths) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
+    reporting = Reporting(task, config_name)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
-            Reporting(task)
-        )()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(reporting)()
     except (HydraException, OmegaConfBaseException) as error:
-        fail(_one_line(error, config_name))
+        fail(one_line(error, config_name))
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted", status=130)
+    except Exception as error:
+        if reporting.begun or not (line := _of_hydra(error)):
+            raise
+        fail(line)
 
 
-def quoted(argument: str, paths: Collection[str]) -> str:
-    """Return a command line's argument with the value quoted for Hydra, if it is a path.
+def _of_hydra(error: Exception) -> str | None:
+    """Say in a line what Hydra could not do; ``None`` for an error that is not Hydra's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [Path(frame.filename).parts for frame in frames]
+    if isinstance(error, OSError) and any("hydra" in parts for parts in inside):
+        return (
+            f"Cannot make the output directory '{error.filename}': {error.strerror}. Choose "
+            f"another hydra.run.dir= (with -m, hydra.sweep.dir=)."
+        )
+    if {"hydra", "omegaconf", "antlr4"} & set(inside[-1]):
+        return f"Hydra cannot take this command: {' '.join(str(error).split())}"
+    return None
 
-    Blanks, brackets, commas and letters beyond ASCII are so part of the name. A list in brackets
-    stays one; its entries are quoted, unless quotes are among them already.
+
+def quoted(argument: str, verb: str, *, sweep: bool = False) -> str:
+    """Return a command line's argument as Hydra's grammar has it.
+
+    A path may hold anything: blanks, brackets, commas, letters beyond ASCII are part of the name.
+    A list in brackets stays one where the setting takes lists; its entries are quoted, unless
+    quotes are among them already. With ``-m`` a comma separates paths, unless the whole names a
+    file or folder that is there; a name in quotes is one name. ``group=null`` chooses the group's
+    option ``none``, and ``--key=value`` is ``key=value``.
+
+    Args:
+        argument: as typed.
+        verb: whose argument it is.
+        sweep: whether ``-m`` was given.
     """
-    key, _, value = argument.partition("=")
+    flag = re.fullmatch(r"--([A-Za-z_][\w.@/-]*)=(.*)", argument, re.S)
+    if flag and flag[1] not in _FLAGS:
+        argument = argument[2:]
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+~")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if key not in paths or not value or is_quoted:
+    if key.startswith(("-", "~")) or not equals or is_quoted:
         return argument
-    if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
+    group = name.partition("@")[0]
+    if (options := schema.groups().get(group)) is not None and name not in _paths(verb):
+        # Nothing is added where there is a choice already.
+        key = name if name in schema.chosen_by(verb) else key
+        return f"{key}={_options(value, options, sweep=sweep)}"
+    if (kinds := _paths(verb).get(name)) is None or not value:
+        return argument
+    return f"{key}={_path(value, kinds, sweep=sweep)}"
+
+
+@functools.cache
+def _paths(verb: str) -> dict[str, frozenset[Kind]]:
+    return {name: frozenset(kinds) for name, kinds in schema.paths(verb).items()}
+
+
+def _options(value: str, options: list[str], *, sweep: bool) -> str:
+    """Quote what Hydra would take for a number, nothing or a table, not for an option's name."""
+    if _FUNCTIONS.fullmatch(value):
+        return value
+    if value[:1] == "[" and value[-1:] == "]":
+        return f"[{','.join(_options(one, options, sweep=False) for one in _entries(value))}]"
+    if sweep and "," in value and value[:1] != "{":
+        return ",".join(_options(one.strip(), options, sweep=False) for one in value.split(","))
+    if value.lower() == "null" and "none" in options:
+        return "none"
+    return value if value in options or value[:1] in ("'", '"') else _quote(value)
+
+
+def _path(value: str, kinds: frozenset[Kind], *, sweep: bool) -> str:
+    there = _exists(value)
+    if Kind.NULL in kinds and value.lower() == "null":
+        return value
+    if value[0] == "{" and value[-1] == "}" and Kind.FREE in kinds and not there:
+        return value
+    if value[0] == "[" and value[-1] == "]" and Kind.LIST in kinds and not there:
         if "'" in value or '"' in value:
-            return argument
-        entries = [entry.strip() for entry in value[1:-1].split(",") if entry.strip()]
-        return f"{key}=[{','.join(map(_quote, entries))}]"
-    return f"{key}={_quote(value)}"
+            return value
+        return f"[{','.join(map(_quote, _entries(value)))}]"
+    if sweep and not there:
+        if _FUNCTIONS.fullmatch(value) or value[0] in "'\"":
+            return value
+        if "," in value:
+            parts = [part.strip() for part in value.split(",")]
+            alone = [_path(part, kinds, sweep=False) for part in parts if part]
+            return ",".join(alone)
+    return _quote(value)
+
+
+def _entries(value: str) -> list[str]:
+    return [entry.strip() for entry in value[1:-1].split(",") if entry.strip()]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _quote(text: str) -> str:
@@ -106,44 +195,54 @@ class Reporting:
 
     Args:
         task: the verb.
+        config_name: of the file of its settings.
     """
 
-    def __init__(self, task: Callable[[DictConfig], None]) -> None:
+    def __init__(self, task: Callable[[DictConfig], None], config_name: str) -> None:
         """Store the verb."""
         functools.update_wrapper(self, task, updated=())
-        self.task = task
+        self.task, self.config_name, self.begun = task, config_name, False
 
     def __call__(self, cfg: DictConfig) -> None:
         """Run the verb."""
+        self.begun = True
         try:
+            schema.check(cfg, self.config_name, HydraConfig.get().runtime.choices)
+            schema.unread(self.config_name, overrides())
             self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
             drop_if_empty()
-            if "study" in cfg:  # a trial that fails does not stop the others
+            if is_multirun():  # one that fails does not stop the others
                 raise
             # Hydra writes lines of its own about any exception of a job, not about SystemExit.
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
-            where = Path(output_dir())
+            where = Path(output_dir(cfg))
             if "study" in cfg:
                 fail("interrupted: go on with the same command", status=130)
             resumable = (where / "config.yaml").is_file()
             fail(f"interrupted: go on with resume={where}" if resumable else "interrupted", 130)
 
 
-def output_dir() -> str:
-    """Return the directory that Hydra chose for this job."""
-    return str(HydraConfig.get().runtime.output_dir)
+def output_dir(cfg: DictConfig | None = None) -> str:
+    """Return the directory that Hydra chose for this job.
+
+    Args:
+        cfg: its settings, which name one where there is no job: they were composed in a notebook.
+    """
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.output_dir)
+    return "." if cfg is None else _run_dir(cfg.get("resume"), str(cfg.model.name))
 
 
 def is_multirun() -> bool:
     """Whether this job is one of several."""
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def overrides() -> list[str]:
     """Return the overrides of this job, as typed."""
-    return list(HydraConfig.get().overrides.task)
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def drop_if_empty() -> None:
@@ -160,7 +259,13 @@ def fail(line: str, status: int = 2) -> None:
     sys.exit(status)
 
 
-def _one_line(error: Exception, config_name: str) -> str:
+def one_line(error: Exception, config_name: str) -> str:
+    """Return an error of Hydra's in one line, with settings and options that may be meant.
+
+    Args:
+        error: the error.
+        config_name: of the file of settings.
+    """
     text = " ".join(str(error).split())
     for launcher, (choice, extra) in EXTRAS.items():
         if f"'hydra/launcher/{launcher}'" in text:
@@ -174,28 +279,7 @@ def _one_line(error: Exception, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
         return text
-    known = [name for name in _keys(config_name) if name != key.group(1)]
-    tail = key.group(1).split(".")[-1]
-    close = [name for name in known if name.split(".")[-1] == tail] or difflib.get_close_matches(
-        key.group(1), known, n=3
-    )
     text = f"Could not override '{key.group(1)}': there is no such setting here."
-    if close:
-        text += f" Did you mean {', '.join(close[:3])}?"
+    if close := schema.nearest(key.group(1), schema.schema(config_name).names()):
+        text += f" Did you mean {', '.join(close)}?"
     return text + " `--cfg job` prints all settings."
-
-
-def _keys(config_name: str) -> list[str]:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = OmegaConf.to_container(hydra.compose(config_name), resolve=False)
-
-    def walk(node: object, prefix: str) -> list[str]:
-        if not isinstance(node, dict):
-            return [prefix]
-        return [
-            key
-            for name, value in node.items()
-            for key in walk(value, f"{prefix}.{name}".strip("."))
-        ]
-
-    return walk(cfg, "")

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -38,6 +37,10 @@ def peak_memory() -> int:
     status = Path("/proc/self/status")
     if status.is_file():  # there ru_maxrss begins with what the process held that started this one
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) // 1024
+    try:
+        import resource
+    except ModuleNotFoundError:  # as on Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024**2 if sys.platform == "darwin" else 1024)
 

@@ -24,8 +24,7 @@ PARTS = ("train", "val", "test")
 
 def main() -> None:
     """Run the command line."""
-    paths = ("run", "runs", "data.root", "output")
-    cli.run_verb(evaluate, "evaluate", paths, each="run")
+    cli.run_verb(evaluate, "evaluate", each="run")
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(explain, "explain", ("run", "input", "output"), each="run")
+    cli.run_verb(explain, "explain", each="run")
 
 
 def explain(cfg: DictConfig) -> None:

@@ -24,7 +24,7 @@ NO_DIAGNOSIS = "Research software, no diagnosis."
 
 def main() -> None:
     """Run the command line."""
-    cli.run_verb(predict, "predict", ("run", "input", "output"), each="run")
+    cli.run_verb(predict, "predict", each="run")
 
 
 def predict(cfg: DictConfig) -> None:

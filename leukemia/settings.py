@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from leukemia import schema
 from leukemia.errors import UserError
 
 # They change neither data nor training: the rule of a study, trials at a time, progress bars.
@@ -19,16 +20,23 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         multirun: whether the run is one of several.
 
     Raises:
-        UserError: several devices for a run, or `data.floors` is no audit.json.
+        UserError: a setting that nothing reads or that cannot be, several devices for a run, or
+            `data.floors` is no audit.json.
     """
+    with open_dict(cfg):
+        cfg.pop("hydra", None)  # where they were composed by hand with it
+    schema.check(cfg, "train")
     if cfg.open_test is None:
         cfg.open_test = not multirun
-    paths = [(cfg.data, "root"), (cfg.data, "file"), (cfg.data, "groups"), (cfg.split, "file")]
-    if "backbone" in cfg.model and cfg.model.backbone.weights != "DEFAULT":
-        paths.append((cfg.model.backbone, "weights"))
-    for node, key in paths:  # so that the run can be used from any working directory
-        if node.get(key) is not None:
-            node[key] = str(Path(str(node[key])).expanduser().absolute())
+    for key, kinds in schema.paths("train").items():
+        # So that the run can be used from any working directory. The floors are read below, and
+        # `resume` names a run and is none of its settings.
+        value = OmegaConf.select(cfg, key)
+        if value is None or schema.Kind.FREE in kinds or key == "resume":
+            continue
+        if value == "DEFAULT" or (key == "data.cache_dir" and str(value).startswith("~")):
+            continue
+        OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
     if isinstance(cfg.data.get("floors"), str):
         cfg.data.floors = _floors(Path(cfg.data.floors).expanduser())
     devices = cfg.trainer.devices

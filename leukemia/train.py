@@ -32,7 +32,7 @@ def main() -> None:
 def train(cfg: DictConfig) -> None:
     """Train the stages of a config, or go on with the run directory of ``resume``."""
     if cfg.resume is None:
-        run = RunDir(Path(cli.output_dir()))
+        run = RunDir(Path(cli.output_dir(cfg)))
         settle(cfg, multirun=cli.is_multirun())
         if "study" in cfg:
             _try(run, cfg)

@@ -16,7 +16,7 @@ NAMES = [
 
 
 def parsed(argument: str) -> object:
-    return OverridesParser.create().parse_override(quoted(argument, ("input",))).value()
+    return OverridesParser.create().parse_override(quoted(argument, "predict")).value()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,7 +32,7 @@ def test_a_list_of_paths_stays_a_list():
 
 def test_what_is_quoted_already_and_what_is_no_path_stay_as_typed():
     for argument in ("input='a b'", "input=", "trainer.tta=true", "-m", "seed=0,1"):
-        assert quoted(argument, ("input",)) == argument
+        assert quoted(argument, "predict") == argument
 
 
 @pytest.mark.parametrize(

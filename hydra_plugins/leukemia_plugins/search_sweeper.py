@@ -39,7 +39,7 @@ class SearchSweeper(StudySweeper):
         from leukemia.report.study import STARTED, WAITING, trial_folder
         from leukemia.search import Search
 
-        fixed, space = self._space([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
+        fixed, space = self._space([*self._lines(), *arguments])
         folder, study = Path(str(self.config.hydra.sweep.dir)), self.config.study
         search = Search(folder, study, space)
         print(f"{folder}: {search.left()} of {study.trials} trials to run.", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -19,6 +20,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+VERB = "train"  # the one that takes -m
 
 
 @dataclass
@@ -69,8 +72,7 @@ class StudySweeper(Sweeper):
         from leukemia import trials
         from leukemia.conclude import conclude
 
-        lines = [f"{key}={value}" for key, value in self.params.items()]
-        overrides, varied = self._grid([*lines, *arguments])
+        overrides, varied = self._grid([*self._lines(), *arguments])
         folder = Path(str(self.config.hydra.sweep.dir))
         composed = [self._compose(trial) for trial in overrides]
         waiting = trials.open_study(folder, self.config.study, varied, composed)
@@ -100,6 +102,15 @@ class StudySweeper(Sweeper):
             trials.note_failed(folder, number, result._return_value)
         return results
 
+    def _lines(self) -> list[str]:
+        """The lists of the settings, as typed."""
+        from leukemia.cli import quoted
+
+        return [
+            quoted(f"{key}={'null' if value is None else value}", VERB, sweep=True)
+            for key, value in self.params.items()
+        ]
+
     def _grid(self, lines: list[str]) -> tuple[list[list[str]], list[dict[str, str]]]:
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         choices: dict[str, list[str]] = {}
@@ -115,17 +126,28 @@ class StudySweeper(Sweeper):
             else:
                 raise HydraException(f"A study takes lists, but got '{override.input_line}'.")
         overrides, varied = [], []
+        excluded = OmegaConf.select(self.config, "study.exclude", default=[])
         for values in itertools.product(*choices.values()):
             trial = dict(zip(choices, values, strict=True))
-            if not any(_matches(trial, pattern) for pattern in self.config.study.exclude):
+            if not any(_matches(trial, pattern) for pattern in excluded):
                 overrides.append([f"{key}={value}" for key, value in trial.items()])
                 varied.append({k.lstrip("+"): v for k, v in trial.items() if k in swept})
         return overrides, varied
 
     def _compose(self, overrides: list[str]) -> DictConfig:
+        """Return the settings of a trial.
+
+        Raises:
+            UserError: one that nothing reads, or of another kind.
+        """
+        from leukemia import schema
+
         cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
+        HydraConfig.instance().set_config(cfg)  # for who refers to it
+        chosen = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
+        schema.check(cfg, VERB, chosen)
         return cfg
 
 
