@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leukemia.errors import UserError
+from leukemia.text import visible
 
 # Beside the package in a checkout, inside it in a wheel.
 _HERE = Path(__file__).resolve().parent
@@ -156,7 +157,7 @@ def drop_if_empty() -> None:
 
 def fail(line: str, status: int = 2) -> None:
     """Print one line to stderr and leave."""
-    print(f"leukemia: {line}", file=sys.stderr)
+    print(visible(f"leukemia: {line}"), file=sys.stderr)
     sys.exit(status)
 
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
+from leukemia.text import visible
 
 MAX_PIXELS: Final = 100_000_000
 """Headers that promise more than this are taken for damage or an attack."""
@@ -44,9 +45,9 @@ class ImageFile:
 
 
 def name_some(items: Sequence[str], limit: int = 20) -> str:
-    """Return the first ``limit`` items on one line, and how many more there are."""
+    """Return the first ``limit`` items on one line as `visible` shows them, and how many more."""
     rest = len(items) - limit
-    return "; ".join(items[:limit]) + (f"; and {rest} more" if rest > 0 else "")
+    return "; ".join(map(visible, items[:limit])) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def list_images(root: Path, classes: Classes) -> list[ImageFile]:
