@@ -13,6 +13,7 @@ from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
+from leukemia.text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +67,7 @@ def audit(cfg: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
     for line in (*found.findings(), *found.notes):
-        print(f"  {line}")
+        print(visible(f"  {line}"))
     print(f"{len(found.files)} images audited: {output / 'audit.html'}")
 
 

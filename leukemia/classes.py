@@ -14,7 +14,8 @@ class Classes:
         benign: the one class that is not cancer.
 
     Raises:
-        UserError: fewer than two classes, a name twice, or ``benign`` not among them.
+        UserError: fewer than two classes, a name twice or one that cannot be printed, or
+            ``benign`` not among them.
     """
 
     names: tuple[str, ...] = ("Benign", "Early", "Pre", "Pro")
@@ -25,6 +26,11 @@ class Classes:
         if len(self.names) < 2 or len(set(self.names)) != len(self.names):
             raise UserError(
                 f"Expected data.classes.names to be two or more different names, "
+                f"but got {list(self.names)}."
+            )
+        if not all(name and name.isprintable() for name in self.names):
+            raise UserError(
+                f"Expected data.classes.names to be names that can be printed, "
                 f"but got {list(self.names)}."
             )
         if self.benign not in self.names:

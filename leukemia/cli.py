@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from leukemia import schema
 from leukemia.errors import UserError
 from leukemia.schema import CONF, Kind
+from leukemia.text import visible
 
 __all__ = ["CONF"]  # the folder of settings, for who composes them without a command
 
@@ -255,7 +256,7 @@ def drop_if_empty() -> None:
 
 def fail(line: str, status: int = 2) -> None:
     """Print one line to stderr and leave."""
-    print(f"leukemia: {line}", file=sys.stderr)
+    print(visible(f"leukemia: {line}"), file=sys.stderr)
     sys.exit(status)
 
 

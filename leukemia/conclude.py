@@ -9,6 +9,7 @@ from leukemia.errors import UserError
 from leukemia.folds import pool_folds
 from leukemia.report.intervals import shown
 from leukemia.report.study import DONE, FAILED, PRUNED, Study, mean, read_study
+from leukemia.text import visible
 from leukemia.trials import TOLD, words_of
 
 
@@ -30,7 +31,7 @@ def conclude(folder: Path, settings: DictConfig) -> None:
     failed = study.with_status(FAILED)
     try:
         for trial in failed:
-            print(f"{trial.path} failed ({words_of(trial.settings)}): {trial.error}")
+            print(visible(f"{trial.path} failed ({words_of(trial.settings)}): {trial.error}"))
         left = len(study.trials) - len(study.with_status(DONE, FAILED, PRUNED))
         if left or (failed and not settings.skip_failed):
             raise UserError(

@@ -14,6 +14,7 @@ from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.run import open_run
+from leukemia.text import visible
 
 if TYPE_CHECKING:
     from leukemia.data.inputs import Found
@@ -44,7 +45,7 @@ def explain(cfg: DictConfig) -> None:
     if found.passed_over:
         print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     for line in bad:
-        print(f"  {line}", file=sys.stderr)
+        print(visible(f"  {line}"), file=sys.stderr)
     if bad:
         cli.fail(f"{len(bad)} of {len(found.paths)} files cannot be used (named above).", 1)
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from omegaconf import DictConfig
 
 from leukemia.build.model import (
@@ -14,7 +13,7 @@ from leukemia.build.model import (
     refit_stage,
 )
 from leukemia.build.network import build_network
-from leukemia.model.checkpoint import save_atomically
+from leukemia.model.checkpoint import load_checkpoint, load_into, save_atomically
 from leukemia.model.discriminant import fit_discriminant_stage, start_at_discriminant
 from leukemia.model.fit import History, Row, Stage, best_epoch, fit_stage
 from leukemia.report.history import read_history, write_history
@@ -93,8 +92,9 @@ class Fitting:
         finished = self._finished(stage)
         if not finished.is_file():
             return False
-        state = torch.load(finished, map_location="cpu", weights_only=True)
-        network.load_state_dict(state["state_dict"])
+        remedy = f"Remove it, and the stage {stage} is trained anew."
+        state = load_checkpoint(finished, remedy)
+        load_into(network, state["state_dict"], finished, remedy)
         return True
 
     def _finished(self, stage: str) -> Path:

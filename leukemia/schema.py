@@ -422,7 +422,7 @@ def _fits(value: object, kind: Kind) -> bool:
     if kind is Kind.NUMBER:
         return number and _finite(value)
     if kind in (Kind.TEXT, Kind.PATH):  # a folder may be called 1
-        return number and _finite(value) or isinstance(value, str) and _written(value)
+        return (number and _finite(value)) or (isinstance(value, str) and _written(value))
     if kind is Kind.LIST:
         return isinstance(value, list)
     return isinstance(value, dict)

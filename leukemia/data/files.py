@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leukemia.data.intact import find_damage
+from leukemia.text import visible
 
 MAX_PIXELS: Final = 100_000_000
 """Headers that promise more than this are taken for damage or an attack."""
@@ -39,9 +40,9 @@ def unexpected(error: Exception) -> BadImage:
 
 
 def name_some(items: Sequence[str], limit: int = 20) -> str:
-    """Return the first ``limit`` items on one line, and how many more there are."""
+    """Return the first ``limit`` items on one line as `visible` shows them, and how many more."""
     rest = len(items) - limit
-    return "; ".join(items[:limit]) + (f"; and {rest} more" if rest > 0 else "")
+    return "; ".join(map(visible, items[:limit])) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

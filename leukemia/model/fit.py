@@ -19,7 +19,15 @@ from lightning.pytorch.callbacks import (
 from torch.utils.data import DataLoader
 
 from leukemia.check import check_count, check_number
-from leukemia.model.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from leukemia.errors import UserError
+from leukemia.model.checkpoint import (
+    PROGRESS,
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    LastCheckpoint,
+    check_fits,
+    load_checkpoint,
+)
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Outputs
@@ -27,6 +35,7 @@ from leukemia.model.network import Outputs
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
 REFIT = "refit"
+AGAIN = "the figures are the same in the end"
 NOISE = (
     ".*does not have many workers.*",
     ".*number of training batches.*",
@@ -129,12 +138,43 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
 
-def checkpoint_stage(path: Path) -> str | None:
-    """Return the stage that a checkpoint belongs to; ``None`` where there is no file."""
-    if not path.is_file():
+def load_progress(module: Classifier, stage: Stage, folder: Path) -> dict[str, Any] | None:
+    """Return what a stage that was begun goes on from; ``None`` where it was not.
+
+    Args:
+        module: that is trained.
+        stage: its stage.
+        folder: of ``last.ckpt``, and of the best weights so far.
+
+    Raises:
+        UserError: a file that is damaged, or of another network.
+    """
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    if not last.is_file():
         return None
-    callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-    return str(callbacks["History"]["stage"])
+    remedy = f"Remove it, and the stage that it is of is trained anew: {AGAIN}."
+    state = load_checkpoint(last, remedy, PROGRESS)
+    history = state["callbacks"].get("History")
+    if not isinstance(history, dict) or not isinstance(history.get("rows"), list):
+        raise UserError(f"The checkpoint '{last}' cannot be used: it holds no history. {remedy}")
+    if history.get("stage") != stage.name:
+        return None
+    check_fits(module, state["state_dict"], last, remedy)
+    if stage.monitor is not None:  # told now, and not after the last epoch
+        read_weights(module, best)
+    return state
+
+
+def read_weights(module: Classifier, path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights that a stage kept, from ``best.ckpt`` or ``last.ckpt``.
+
+    Raises:
+        UserError: they are damaged, or of another network.
+    """
+    remedy = f"Remove it and last.ckpt beside it, and the stage is trained anew: {AGAIN}."
+    weights: dict[str, torch.Tensor] = load_checkpoint(path, remedy)["state_dict"]
+    check_fits(module, weights, path, remedy)
+    return weights
 
 
 def fit_stage(
@@ -159,8 +199,9 @@ def fit_stage(
     if hardware.progress:
         callbacks.append(TQDMProgressBar())
     last = folder / "last.ckpt"
-    resumed = checkpoint_stage(last) == stage.name
-    over = resumed and _is_over(last, stage)
+    state = load_progress(module, stage, folder)
+    resumed, over = state is not None, state is not None and _is_over(state, stage)
+    del state  # up to three times the size of the weights
     if not over:
         files = AtomicCheckpointIO()
         trainer = make_trainer(
@@ -177,8 +218,7 @@ def fit_stage(
         files.flush()
     if stage.monitor is not None or over:
         kept = last if stage.monitor is None else folder / "best.ckpt"
-        state = torch.load(kept, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
+        module.load_state_dict(read_weights(module, kept))
 
 
 def _watch(stage: Stage, folder: Path) -> list[Callback]:
@@ -208,12 +248,11 @@ def best_epoch(rows: Sequence[Row], stage: Stage) -> int:
     return int(min(own, key=lambda row: sign * row[column])["epoch"])
 
 
-def _is_over(last: Path, stage: Stage) -> bool:
-    state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+def _is_over(state: dict[str, Any], stage: Stage) -> bool:
     stopped = any(
         values.get("stopped_epoch", 0) > 0
         for name, values in state["callbacks"].items()
-        if name.startswith("EarlyStopping")
+        if str(name).startswith("EarlyStopping") and isinstance(values, dict)
     )
     return stopped or int(state["epoch"]) + 1 >= stage.epochs
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from leukemia.classes import Classes
 from leukemia.report.calibration import Calibration
 from leukemia.report.intervals import shown
+from leukemia.text import visible
 
 _SCALARS = {
     "accuracy": "accuracy",
@@ -54,9 +55,9 @@ def print_summary(
     width = max(map(len, paths), default=0)
     for what, path in paths.items():
         # Never wrapped, so that it can be copied whole.
-        console.print(f"  {what:{width}}  {path}", soft_wrap=True)
+        console.print(visible(f"  {what:{width}}  {path}"), soft_wrap=True)
     for note in notes:
-        console.print(f"  Note: {note}")
+        console.print(visible(f"  Note: {note}"))
 
 
 def print_operating(operating: Mapping[str, Mapping[str, Any]], calibration: Calibration) -> None:
@@ -87,16 +88,16 @@ def print_operating(operating: Mapping[str, Mapping[str, Any]], calibration: Cal
     )
     for missed in operating["threshold"]["false_negatives"]:
         line = f"  missed: {missed['file']}, P(cancer) = {missed['p_cancer']:.4g}"
-        _console().print(line, soft_wrap=True)
+        _console().print(visible(line), soft_wrap=True)
 
 
 def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of plain text on stdout."""
     grid = Table(box=box.SIMPLE_HEAD)
     for name in header:
-        grid.add_column(name, overflow="fold")
+        grid.add_column(visible(name), overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(visible, row))
     _console().print(grid)
 
 
