@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leukemia import disk, interrupt
 from leukemia.errors import UserError
 
 # Beside the package in a checkout, inside it in a wheel.
@@ -66,15 +67,17 @@ def run_verb(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
-            Reporting(task)
-        )()
+        with interrupt.caught(), disk.reported():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+                Reporting(task)
+            )()
     except (HydraException, OmegaConfBaseException) as error:
         fail(_one_line(error, config_name))
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted", status=130)
+        begun = any(argument.startswith("study=") for argument in sys.argv)
+        fail(*interrupt.told("go on with the same command" if begun else ""))
 
 
 def quoted(argument: str, paths: Collection[str]) -> str:
@@ -116,7 +119,8 @@ class Reporting:
     def __call__(self, cfg: DictConfig) -> None:
         """Run the verb."""
         try:
-            self.task(cfg)
+            with disk.reported(Path(output_dir()), _going_on):
+                self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
             drop_if_empty()
             if "study" in cfg:  # a trial that fails does not stop the others
@@ -124,11 +128,13 @@ class Reporting:
             # Hydra writes lines of its own about any exception of a job, not about SystemExit.
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
-            where = Path(output_dir())
-            if "study" in cfg:
-                fail("interrupted: go on with the same command", status=130)
-            resumable = (where / "config.yaml").is_file()
-            fail(f"interrupted: go on with resume={where}" if resumable else "interrupted", 130)
+            fail(*interrupt.told("go on with the same command" if "study" in cfg else _going_on()))
+
+
+def _going_on() -> str:
+    where = Path(output_dir())
+    begun = (where / "config.yaml").is_file() and not (where / "DONE").exists()
+    return f"go on with resume={where}" if begun else ""
 
 
 def output_dir() -> str:

@@ -6,6 +6,8 @@ Free of torch and numpy: every verb's start reads this.
 import errno
 import sqlite3
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from leukemia.errors import UserError
@@ -57,6 +59,28 @@ def told(error: BaseException, folder: Path | None = None) -> str | None:
         return f"'{where}' cannot be used: {found.strerror}" if named else None
     what, remedy = _FAULTS[found.errno]
     return f"'{where or Path.cwd()}' cannot be used: {what} ({found.strerror}): {remedy}"
+
+
+@contextmanager
+def reported(folder: Path | None = None, more: Callable[[], str] = str) -> Iterator[None]:
+    """Raise a fault of the disk as a user's error, whoever met it inside.
+
+    Args:
+        folder: where is written, for an error that names no file.
+        more: returns what else helps, a sentence.
+
+    Raises:
+        UserError: instead of such a fault.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        line = told(error, folder)
+        if line is None:
+            raise
+        raise UserError(f"{line}. {more()}".rstrip()) from error
 
 
 def _cause(error: BaseException) -> OSError | None:

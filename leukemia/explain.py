@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_text
+from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.run import open_run
 
@@ -37,10 +38,7 @@ def explain(cfg: DictConfig) -> None:
     open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
     # Pillow's, about files that are then either read whole or listed as bad.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        bad = _explain_all(cfg, found, output)
-    except OSError as error:
-        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
+    bad = _explain_all(cfg, found, output)
     print(f"{len(found.paths) - len(bad)} images explained in {output}")
     print("Research software, no diagnosis.")
     if found.passed_over:
@@ -115,9 +113,7 @@ def _output(cfg: DictConfig, found: "Found") -> Path:
     inside = next((path for path in found.paths if _lies_in(path, output)), None)
     if inside is not None:
         raise UserError(f"output '{output}' holds an image of input, '{inside}': name another one.")
-    parent = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"'{output}' cannot be written in '{parent}': name another output.")
+    check_writable(output, "Name another output.")
     return output
 
 

@@ -11,6 +11,9 @@ from leukemia.errors import UserError
 PLACES = ("data.root", "data.file", "data.groups", "data.cache_dir", "split.file")
 """Where things lie. What lies there is compared with the run's split.csv, sha256 by sha256."""
 
+IMAGES = ("data.root", "data.file", "data.cache_dir", "data.workers")
+"""What it takes to find the images of a finished run."""
+
 MACHINE = (
     *PLACES,
     *("data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_workers"),
@@ -27,8 +30,10 @@ is therefore a run of its own, and environment.json says so.
 KEPT = (*PLACES, "trainer.precision")
 """Stand in config.yaml from then on: later verbs look there, and compute as the run's end did."""
 
-NO_MATTER = tuple(key for key in MACHINE if key != "trainer.precision")
-"""May differ between the trials of a study, which are compared: their precision may not."""
+_COMPARED = ("trainer.precision", "data.groups", "split.file")
+NO_MATTER = tuple(key for key in MACHINE if key not in _COMPARED)
+"""May differ between the trials of a study. Those are compared, so their precision and the tables
+that divide the images may not."""
 
 # Settings that the groups of another choice bring: what names them takes this choice.
 CHOICE_OF = {"data.file": "data=embeddings", "split.file": "split=file"}
