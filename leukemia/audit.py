@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.check import check_count, check_number
+from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.text import visible
 
@@ -46,6 +47,7 @@ def audit(cfg: DictConfig) -> None:
     output = Path(cfg.output or f"runs/audit_{cfg.data.name}").expanduser()
     if output.exists() and not output.is_dir():
         raise UserError(f"Expected output to be a folder, but '{output}' is a file.")
+    check_writable(output, "Name another folder by output=.")
     # Pillow's, about files that are then either read whole or listed as bad.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     root = find_root(cfg)
@@ -60,12 +62,9 @@ def audit(cfg: DictConfig) -> None:
         verify=True,
     )
     found = _look(cfg, root, manifest)
-    try:
-        write_json(output / "audit.json", found.to_json())
-        write_text(output / "groups.csv", _groups_csv(found))
-        write_audit(output, found, lambda row: _picture(root / found.files[row]))
-    except OSError as error:
-        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
+    write_json(output / "audit.json", found.to_json())
+    write_text(output / "groups.csv", _groups_csv(found))
+    write_audit(output, found, lambda row: _picture(root / found.files[row]))
     for line in (*found.findings(), *found.notes):
         print(visible(f"  {line}"))
     print(f"{len(found.files)} images audited: {output / 'audit.html'}")

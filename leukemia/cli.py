@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from leukemia import schema
+from leukemia import disk, interrupt, schema
 from leukemia.errors import UserError
 from leukemia.schema import CONF, Kind
 from leukemia.text import visible
@@ -77,13 +77,17 @@ def run_verb(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     reporting = Reporting(task, config_name)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(reporting)()
+        with interrupt.caught(), disk.reported():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+                reporting
+            )()
     except (HydraException, OmegaConfBaseException) as error:
         fail(one_line(error, config_name))
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted", status=130)
+        begun = any(argument.startswith("study=") for argument in sys.argv)
+        fail(*interrupt.told("go on with the same command" if begun else ""))
     except Exception as error:
         if reporting.begun or not (line := _of_hydra(error)):
             raise
@@ -210,7 +214,8 @@ class Reporting:
         try:
             schema.check(cfg, self.config_name, HydraConfig.get().runtime.choices)
             schema.unread(self.config_name, overrides())
-            self.task(cfg)
+            with disk.reported(Path(output_dir()), _going_on):
+                self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
             drop_if_empty()
             if is_multirun():  # one that fails does not stop the others
@@ -218,11 +223,13 @@ class Reporting:
             # Hydra writes lines of its own about any exception of a job, not about SystemExit.
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
-            where = Path(output_dir(cfg))
-            if "study" in cfg:
-                fail("interrupted: go on with the same command", status=130)
-            resumable = (where / "config.yaml").is_file()
-            fail(f"interrupted: go on with resume={where}" if resumable else "interrupted", 130)
+            fail(*interrupt.told("go on with the same command" if "study" in cfg else _going_on()))
+
+
+def _going_on() -> str:
+    where = Path(output_dir())
+    begun = (where / "config.yaml").is_file() and not (where / "DONE").exists()
+    return f"go on with resume={where}" if begun else ""
 
 
 def output_dir(cfg: DictConfig | None = None) -> str:

@@ -54,7 +54,6 @@ def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
     from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
-    from leukemia.build.finished import open_finished
     from leukemia.build.parts import judge_part, other_folder, own_data, strangeness
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.groups import identical_groups
@@ -72,7 +71,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.run import write_json
     from leukemia.settings import is_refitted
 
-    finished = open_finished(Path(cfg.run), **cfg.trainer)
+    finished = _open(cfg)
     if cfg.part is None and cfg.data.root is not None and _unlabelled(finished, cfg.data.root):
         return predict_only(finished, cfg)
     calibration = finished.calibration(cfg.evaluate.sensitivity)
@@ -146,7 +145,6 @@ def score(cfg: DictConfig) -> None:
 
 def score_suite(cfg: DictConfig) -> None:
     """Score one run on a part of its own under the changes of a suite."""
-    from leukemia.build.finished import open_finished
     from leukemia.build.parts import own_data
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.report.robustness import summary_rows
@@ -157,7 +155,7 @@ def score_suite(cfg: DictConfig) -> None:
     from leukemia.suite import run_suite
 
     # One view of each, as of a new image.
-    finished = open_finished(Path(cfg.run), **cfg.trainer, tta=False)
+    finished = _open(cfg, tta=False)
     part, name = cfg.part or "test", cfg.suite.name
     _ = finished.preprocess  # refuses a run that takes no images
     data = own_data(finished, cfg.data.root)
@@ -171,6 +169,20 @@ def score_suite(cfg: DictConfig) -> None:
     print(f"{part} (n = {suite.n}), moderate strengths: {', '.join(map(str, suite.moderate))}")
     print_rows(*summary_rows(suite))
     print(f"suite: {output / f'suite_{name}.html'}")
+
+
+def _open(cfg: DictConfig, **trainer: object) -> "FinishedRun":
+    """Open the run for this machine; what cannot be written is refused before hours of work."""
+    from leukemia.build.finished import open_finished
+    from leukemia.build.parts import placed
+    from leukemia.disk import check_writable
+
+    output = Path(cfg.output or Path(cfg.run) / "evaluation").expanduser()
+    # null = as the run was trained; of threads, as torch finds.
+    own = {k: v for k, v in cfg.trainer.items() if v is not None or k == "threads"}
+    finished = open_finished(Path(cfg.run), **own, **trainer)
+    check_writable(output, "Name another folder by output=.")
+    return placed(finished, {f"data.{k}": v for k, v in cfg.data.items() if k != "root"})
 
 
 def _look(

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_text
+from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.run import open_run
 from leukemia.text import visible
@@ -135,9 +136,7 @@ def _output(cfg: DictConfig, found: "Found") -> Path:
     inside = next((path for path in found.paths if _lies_in(path, output)), None)
     if inside is not None:
         raise UserError(f"output '{output}' holds an image of input, '{inside}': name another one.")
-    parent = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"'{output}' cannot be written in '{parent}': name another output.")
+    check_writable(output, "Name another output.")
     return output
 
 

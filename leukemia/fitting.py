@@ -13,6 +13,8 @@ from leukemia.build.model import (
     refit_stage,
 )
 from leukemia.build.network import build_network
+from leukemia.data.memory import fit_workers
+from leukemia.environment import Sessions
 from leukemia.model.checkpoint import load_checkpoint, load_into, save_atomically
 from leukemia.model.discriminant import fit_discriminant_stage, start_at_discriminant
 from leukemia.model.fit import History, Row, Stage, best_epoch, fit_stage
@@ -35,6 +37,7 @@ class Fitting:
         data: set up.
         hardware: where and in which precision.
         trackers: are told of every epoch.
+        sessions: counts the time.
     """
 
     def __init__(
@@ -44,19 +47,27 @@ class Fitting:
         data: "Sources",
         hardware: "Hardware",
         trackers: Trackers,
+        sessions: Sessions,
     ) -> None:
         """Store the settings."""
         self.run, self.cfg, self.data = run, cfg, data
-        self.hardware, self.trackers = hardware, trackers
+        self.hardware, self.trackers, self.sessions = hardware, trackers, sessions
 
     def fit(self, stage: Stage, network: "Network") -> None:
         """Fit one stage, or load what it left, into the network."""
         if self._load(stage.name, network):
             return
         earlier = [row for row in self._rows() if row["stage"] != stage.name]
-        history = History(stage.name, earlier, self._write)
-        data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
         fitted = fitted_in(self.cfg, stage.name)
+        rate = self.cfg.stage[fitted].optimizer.lr
+        history = History(
+            stage.name,
+            earlier,
+            self._write,
+            remedy=f"start anew with a lower stage.{fitted}.optimizer.lr (it is {rate:g})",
+        )
+        data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
+        fit_workers(data)
         part = network if fitted == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
         fit = head_fit(self.cfg) if fitted == "head" else "gradient"
@@ -67,6 +78,7 @@ class Fitting:
             if fit == "whitened":
                 start_at_discriminant(module, data.training_rows())
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
+        self.sessions.note()
         state = {"stage": stage.name, "state_dict": network.state_dict()}
         save_atomically(state, self._finished(stage.name))
 
@@ -104,5 +116,6 @@ class Fitting:
         return read_history(self.run.history) if self.run.history.is_file() else []
 
     def _write(self, rows: list[Row]) -> None:
+        self.sessions.note(every=1.0)
         write_history(self.run.history, rows)
         self.trackers.log(rows)

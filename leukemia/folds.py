@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def check_folds(
         raise UserError("A study of folds needs every fold: drop study.skip_failed.")
 
 
-def pool_folds(study: Study) -> dict[str, Any]:
+def pool_folds(study: Study, places: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Predict each fold by the run that held it out, and judge all images together.
 
     Nothing is trained: the trials' best weights predict the part ``test`` of their own split.csv.
@@ -59,6 +60,7 @@ def pool_folds(study: Study) -> dict[str, Any]:
 
     Args:
         study: the study, all of whose trials are done.
+        places: where the images are now, see `leukemia.build.parts.placed`.
 
     Returns:
         The figures of all images, as `summarize` returns them.
@@ -75,7 +77,7 @@ def pool_folds(study: Study) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     notes: list[str] = []
     for trial in study.trials:
-        table, members, notes = _held_out(trial)
+        table, members, notes = _held_out(trial, places)
         table.write(folder.predictions(fold_part(trial)))
         metrics[fold_part(trial)] = summarize(table, members)
         tables.append(table)
@@ -108,13 +110,15 @@ def pool(tables: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _held_out(trial: Trial) -> tuple[Predictions, NDArray[np.int64], list[str]]:
+def _held_out(
+    trial: Trial, places: Mapping[str, Any]
+) -> tuple[Predictions, NDArray[np.int64], list[str]]:
     """Return a trial's predictions of its held-out fold, their groups, and what must be known."""
     from leukemia.build.finished import open_finished
-    from leukemia.build.parts import judge_part, own_data
+    from leukemia.build.parts import judge_part, own_data, placed
     from leukemia.results import caveats
 
-    finished = open_finished(trial.path, progress=False)
+    finished = placed(open_finished(trial.path, progress=False), places)
     data = own_data(finished)
     rows = data.parts["test"]
     table = Predictions(

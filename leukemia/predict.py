@@ -1,6 +1,5 @@
 """Say what a finished run makes of new images: ``python -m leukemia.predict``."""
 
-import os
 import sys
 import time
 import warnings
@@ -12,6 +11,7 @@ from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.atomic import write_text
+from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.run import open_run
 from leukemia.text import visible
@@ -56,7 +56,7 @@ def predict(cfg: DictConfig) -> None:
         else:
             print(_summary(scores), f"{len(scores) / seconds:.0f} images/s")
         if output is not None:
-            _write(output, scores.to_csv() if form == "csv" else scores.to_jsonl())
+            write_text(output, scores.to_csv() if form == "csv" else scores.to_jsonl())
             print(f"Written to {output}")
         print(*_notes(own, wanted, cfg.run, scores.strange), sep="\n")
     if found.passed_over:
@@ -88,17 +88,8 @@ def _target(cfg: DictConfig, found: "Found") -> tuple[Path | None, str]:
         raise UserError(
             f"'{output}' exists and is no table of leukemia.predict: name another output."
         )
-    parent = next(folder for folder in output.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"'{output}' cannot be written in '{parent}': name another output.")
+    check_writable(output.parent, "Name another output.")
     return output, form
-
-
-def _write(output: Path, text: str) -> None:
-    try:
-        write_text(output, text)
-    except OSError as error:
-        raise UserError(f"'{output}' cannot be written: {error.strerror}.") from error
 
 
 def _summary(scores: "Scores") -> str:

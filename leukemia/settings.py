@@ -7,9 +7,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from leukemia import schema
 from leukemia.errors import UserError
+from leukemia.machine import NO_MATTER
 
-# They change neither data nor training: the rule of a study, trials at a time, progress bars.
-_NO_MATTER = ("study", "n", "trainer.progress")
+# They change neither data nor training: the rule of a study, trials at a time, the machine.
+_NO_MATTER = ("study", "n", *NO_MATTER)
 
 
 def settle(cfg: DictConfig, *, multirun: bool) -> None:

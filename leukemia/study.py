@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
+from leukemia.disk import check_writable
 from leukemia.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def study(cfg: DictConfig) -> None:
     from leukemia.report.study_page import write_study
 
     found = read_study(Path(cfg.dir))
+    check_writable(found.path, "Its table and report are written there: copy the study elsewhere.")
     write_study(found)
     print(
         f"{len(found.with_status(DONE))} of {len(found.trials)} trials are done.\n"

@@ -2,16 +2,19 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
 from leukemia.atomic import write_array, write_text
-from leukemia.environment import environment
+from leukemia.disk import check_writable
+from leukemia.environment import Sessions, environment, together
 from leukemia.errors import UserError
+from leukemia.machine import KEPT, choices_for, given, machine_of, take_over
 from leukemia.run import RunDir, open_run, write_json
 from leukemia.settings import is_refitted, settle
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from leukemia.build.data import Sources
     from leukemia.fitting import Fitting
     from leukemia.model.fit import Stage
+    from leukemia.model.hardware import Hardware
     from leukemia.model.network import Network
     from leukemia.report.predictions import Predictions
     from leukemia.tracking import Metrics
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line."""
+    sys.argv[1:1] = choices_for(sys.argv[1:])
     cli.run_verb(train, "train")
 
 
@@ -38,17 +43,14 @@ def train(cfg: DictConfig) -> None:
             _try(run, cfg)
             return
         run.check_new()
-    else:
-        others = [text for text in cli.overrides() if not text.startswith("resume=")]
-        if others:
-            raise UserError(
-                f"resume= goes on with the run's own settings, but got also {others}: drop them."
-            )
-        run, cfg = open_run(Path(cfg.resume))
-        if run.done:
-            print(f"{run.path} is finished already.")
-            return
-    Training(run, cfg).run_all()
+        Training(run, cfg).run_all()
+        return
+    values = given(cfg, cli.overrides())
+    run, cfg = open_run(Path(cfg.resume))
+    if run.done:
+        print(f"{run.path} is finished already.")
+        return
+    Training(run, cfg, values).run_all()
 
 
 def _try(run: RunDir, cfg: DictConfig) -> None:
@@ -61,9 +63,12 @@ def _try(run: RunDir, cfg: DictConfig) -> None:
     with hold(run):
         if run.done:
             return
+        values: dict[str, Any] = {}
         if run.config.exists():
+            here = cfg
             run, cfg = open_run(run.path)
-        Training(run, cfg).run_all()
+            values = machine_of(here, cfg)
+        Training(run, cfg, values).run_all()
 
 
 class Training:
@@ -72,67 +77,146 @@ class Training:
     Args:
         run: its directory.
         cfg: its settings.
+        values: settings of the machine that differ here and now, see `leukemia.machine`.
     """
 
-    def __init__(self, run: RunDir, cfg: DictConfig) -> None:
+    def __init__(
+        self, run: RunDir, cfg: DictConfig, values: Mapping[str, Any] | None = None
+    ) -> None:
         """Store the settings."""
-        self.run, self.cfg, self.resumed = run, cfg, run.config.exists()
+        self.run, self.resumed = run, run.config.exists()
+        self.cfg = take_over(cfg, values or {})
+        kept = {key: value for key, value in (values or {}).items() if key in KEPT}
+        self.stored = take_over(cfg, kept) if kept else None
         self.began = time.monotonic()
         self.notes: list[str] = []
         self.quiet = "study" in cfg  # the study tells of its trials, and writes the report
 
     def run_all(self) -> None:
-        """Prepare, train every stage, predict, and write what a run leaves."""
-        # Imported here, so that help and printed configs never wait for torch.
-        from leukemia.build.data import build_data
+        """Take the steps of a run; from the first thing written on, it is held."""
+        hardware, stages = self._check()
+        data = self._read()
+        network, said = self._make_network(data)
+        with self.run.held():
+            if self.run.done:  # by another process meanwhile
+                print(f"{self.run.path} is finished already.")
+                return
+            self._begin(data)
+            sessions = Sessions(self.run, _words(hardware), self.began)
+            self._tell(said, data)
+            self._fit_and_finish(hardware, stages, data, network, sessions)
+            self._check_whole(data, sessions)
+            self.run.finish()
+            sessions.close()
+            if not self.cfg.trainer.keep_last:
+                self.run.drop_states()
+
+    def _check(self) -> "tuple[Hardware, list[Stage]]":
+        """Refuse what can be told wrong before anything is read, or computed for nothing."""
+        # Imported here, as in all steps, so that help and printed configs never wait for torch.
         from leukemia.build.describe import map_method
         from leukemia.build.model import build_stages, check_settings
-        from leukemia.build.network import build_hardware, build_network, fit_normalization
-        from leukemia.data.datamodule import SmearDataModule
-        from leukemia.data.overlap import thumbnails
-        from leukemia.data.parts import write_split
-        from leukemia.fitting import Fitting
-        from leukemia.tracking import check_loggers, make_trackers
+        from leukemia.build.network import build_hardware
+        from leukemia.tracking import check_loggers
 
-        cfg = self.cfg
-        check_settings(cfg)
-        map_method(cfg)
-        check_loggers(cfg)
-        hardware, stages = build_hardware(cfg), build_stages(cfg)
-        data = build_data(cfg)
+        check_settings(self.cfg)
+        map_method(self.cfg)
+        check_loggers(self.cfg)
+        check_writable(self.run.path, "Name another hydra.run.dir, or make room there.")
+        return build_hardware(self.cfg), build_stages(self.cfg)
+
+    def _read(self) -> "Sources":
+        """Read the images and divide them; the cache alone is written."""
+        from leukemia.build.data import build_data
+        from leukemia.data.datamodule import SmearDataModule
+
+        data = build_data(self.cfg)
+        if self.resumed and isinstance(data, SmearDataModule):
+            data.on_bad = "skip"  # one that went bad is named when the split is compared
         data.prepare_data()
         data.setup("fit")
-        network, said = build_network(cfg, data.embed_dim)
-        if not self.resumed:
-            self.run.start(cfg)
-        before = self.run.split.read_text() if self.run.split.exists() else None
-        write_split(self.run.split, data.split, data.manifest, data.classes)
-        if before not in (None, self.run.split.read_text()):
-            write_text(self.run.split, str(before))
-            raise UserError(
-                f"The images are no longer those that '{self.run.split}' lists: bring them back, "
-                f"or start a new run."
-            )
-        self._note(said, data)
+        return data
+
+    def _make_network(self, data: "Sources") -> "tuple[Network, str]":
+        from leukemia.build.network import build_network, fit_normalization
+        from leukemia.data.datamodule import SmearDataModule
+
+        network, said = build_network(self.cfg, data.embed_dim)
         if isinstance(data, SmearDataModule):
-            pixels = data.pixels()[0]
-            fit_normalization(cfg, network, pixels, data.parts["train"])
+            fit_normalization(self.cfg, network, data.pixels()[0], data.parts["train"])
+        return network, said
+
+    def _begin(self, data: "Sources") -> None:
+        """Write what a run begins with, or compare what it began with: its images above all.
+
+        ``split.csv`` comes before ``config.yaml``, which makes the folder a run: whatever a kill
+        leaves, a run that can be gone on with knows its images.
+        """
+        from leukemia.data.datamodule import SmearDataModule
+        from leukemia.data.overlap import thumbnails
+        from leukemia.data.parts import check_same, split_text
+
+        split = split_text(data.split, data.manifest, data.classes)
+        skipped = [(bad.path, bad.reason) for bad in data.manifest.skipped]
+        if self.resumed:
+            check_same(self.run.split, split, dict(skipped))
+        else:
+            self.run.check_new()
+            write_text(self.run.split, split)
+        if skipped:
+            self.run.write_skipped(skipped)
+        if isinstance(data, SmearDataModule):
             rows = sorted(row for part in data.parts.values() for row in part)
+            pixels = data.pixels()[0]
             write_array(self.run.thumbnails, thumbnails(pixels[row] for row in rows))
-        with self.run.held(), make_trackers(cfg, self.run) as trackers:
-            fitting = Fitting(self.run, cfg, data, hardware, trackers)
+        if not self.resumed:
+            self.run.start(self.cfg)
+        elif self.stored is not None:
+            write_text(self.run.config, OmegaConf.to_yaml(self.stored, resolve=True))
+
+    def _fit_and_finish(
+        self,
+        hardware: "Hardware",
+        stages: "Sequence[Stage]",
+        data: "Sources",
+        network: "Network",
+        sessions: Sessions,
+    ) -> None:
+        from leukemia.fitting import Fitting
+        from leukemia.tracking import make_trackers
+
+        with make_trackers(self.cfg, self.run) as trackers:
+            fitting = Fitting(self.run, self.cfg, data, hardware, trackers, sessions)
             for stage in stages:
                 fitting.fit(stage, network)
             trackers.conclude(*self._finish(fitting, stages[-1], network), data)
-        self.run.finish()
-        if not self.cfg.trainer.keep_last:
-            self.run.drop_states()
 
-    def _note(self, said: str, data: "Sources") -> None:
+    def _check_whole(self, data: "Sources", sessions: Sessions) -> None:
+        """Refuse to call a run finished that lacks a file, as one whose folder was emptied.
+
+        Raises:
+            UserError: it does.
+        """
+        from leukemia.data.datamodule import SmearDataModule
+
+        sessions.check_there()
+        run = self.run
+        files = [run.config, run.split, run.history, run.metrics, run.calibration]
+        files += [run.environment, run.checkpoints / "best.ckpt", run.predictions("val")]
+        files += [run.predictions("test")] if self.cfg.open_test else []
+        files += [run.thumbnails, run.known] if isinstance(data, SmearDataModule) else []
+        files += [] if self.quiet else [run.report, run.card]
+        missing = [file.relative_to(run.path).as_posix() for file in files if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"'{run.path}' lacks {', '.join(missing)}, which were removed while it was "
+                f"trained: start anew with another hydra.run.dir."
+            )
+
+    def _tell(self, said: str, data: "Sources") -> None:
         sizes = {part: len(rows) for part, rows in data.split.parts.items()}
         self.notes += [said, f"split={self.cfg.split.name}: {sizes}"]
         if skipped := data.manifest.skipped:
-            self.run.write_skipped([(bad.path, bad.reason) for bad in skipped])
             self.notes.append(
                 f"{len(skipped)} unreadable files left out, listed in {self.run.skipped.name}."
             )
@@ -155,6 +239,7 @@ class Training:
         from leukemia.results import caveats, record, write_page
 
         cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware
+        fitting.sessions.check_there()
         module = build_classifier(cfg, network)
         seen = {"val": predict(module, data.loader("val"), hardware)}
         if is_refitted(cfg):
@@ -180,11 +265,8 @@ class Training:
                 write_json(run.single_view_calibration, single.to_dict())
         save_atomically({"state_dict": network.state_dict()}, run.checkpoints / "best.ckpt")
         write_json(run.metrics, metrics)
-        where = environment(
-            cfg.seed,
-            device=f"{hardware.accelerator}, {hardware.precision}",
-            seconds=time.monotonic() - self.began,
-        )
+        where = environment(cfg.seed, device=_words(hardware), seconds=0.0)
+        where |= together(fitting.sessions.all())
         write_json(run.environment, where)
         if self.quiet:
             return metrics, predictions
@@ -211,6 +293,10 @@ class Training:
             self.notes[2:],
         )
         return metrics, predictions
+
+
+def _words(hardware: "Hardware") -> str:
+    return f"{hardware.accelerator}, {hardware.precision}"
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ import json
 import shutil
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import write_text
+from leukemia.disk import reported
 from leukemia.errors import Pruned, UserError
 from leukemia.folds import check_folds
 from leukemia.report.intervals import shown
@@ -90,12 +91,37 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         raise UserError(f"{error} ({words_of(settings)})") from error
     if not RunDir(path).config.exists():
         return
-    other = difference(open_run(path)[1], cfg)
+    stored = open_run(path)[1]
+    other = difference(stored, cfg)
+    if other is None:
+        other = _other_images(RunDir(path), stored, cfg)
     if other is not None:
         raise UserError(
             f"'{path}' holds a trial with other settings: {other}. Choose another study.name=, "
             f"or give the settings that the study was begun with."
         )
+
+
+def _other_images(run: RunDir, stored: DictConfig, cfg: DictConfig) -> str | None:
+    """Say how the images at another place differ from those that a trial was begun with."""
+    moved = [key for key in ("data.root", "data.file") if _differs(stored, cfg, key)]
+    if not moved or not run.split.is_file():
+        return None
+    from leukemia.build.data import build_data
+    from leukemia.data.parts import read_split
+
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup("fit")
+    try:
+        read_split(run.split, data.manifest, data.classes)
+    except UserError as error:
+        return f"{moved[0]} is another folder there, and {error}"
+    return None
+
+
+def _differs(stored: DictConfig, cfg: DictConfig, key: str) -> bool:
+    return bool(OmegaConf.select(stored, key) != OmegaConf.select(cfg, key))
 
 
 def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
@@ -146,7 +172,8 @@ def hold(run: RunDir) -> Iterator[None]:
         lock.acquire()
     try:
         before = run.done
-        yield
+        with reported(run.path, lambda: "The same command goes on."):
+            yield
         if run.done and not before:
             print(_said(run), flush=True)
     except Pruned as reason:
@@ -155,7 +182,8 @@ def hold(run: RunDir) -> Iterator[None]:
         print(f"{run.path}: {reason}", flush=True)
     except Exception as error:
         lines = str(error) if isinstance(error, UserError) else traceback.format_exc()
-        write_text(error_file(run.path), lines.rstrip() + "\n")
+        with suppress(OSError):  # what is wrong may be the disk
+            write_text(error_file(run.path), lines.rstrip() + "\n")
         raise
     finally:
         lock.release()

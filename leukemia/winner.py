@@ -2,13 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.build.describe import describe_run
 from leukemia.build.finished import open_finished
-from leukemia.build.parts import judge_part, own_data
+from leukemia.build.parts import judge_part, own_data, placed
 from leukemia.errors import UserError
 from leukemia.report.predictions import read_predictions
 from leukemia.report.study import Study, Trial, mean
@@ -18,7 +20,9 @@ from leukemia.run import RunDir, open_run, write_json
 SHOWN = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")
 
 
-def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None]:
+def score_winner(
+    study: Study, group: Sequence[Trial], places: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, float | None]:
     """Open the test part for the trials of the winning setting, one a seed.
 
     Nothing is trained: their best weights predict the part ``test`` of their own split.csv.
@@ -28,6 +32,7 @@ def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None
     Args:
         study: the study.
         group: the trials.
+        places: where the images are now, see `leukemia.build.parts.placed`.
 
     Returns:
         Means over the trials of the main figures of test.
@@ -46,7 +51,10 @@ def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None
             f"the study was begun with, or remove '{folder}' and say so where you report it."
         )
     write_json(chosen, choice)  # before the test part is opened
-    tables = [_score_trial(study, trial, RunDir(folder / str(trial.number))) for trial in group]
+    runs = [RunDir(folder / str(trial.number)) for trial in group]
+    tables = [
+        _score_trial(study, trial, run, places) for trial, run in zip(group, runs, strict=True)
+    ]
     test = {name: _mean([figures[name] for figures in tables]) for name in SHOWN}
     settings = dict(group[0].setting)
     summary: dict[str, object] = {
@@ -61,11 +69,13 @@ def score_winner(study: Study, group: Sequence[Trial]) -> dict[str, float | None
     return test
 
 
-def _score_trial(study: Study, trial: Trial, run: RunDir) -> dict[str, float | None]:
+def _score_trial(
+    study: Study, trial: Trial, run: RunDir, places: Mapping[str, Any]
+) -> dict[str, float | None]:
     if run.done:
         figures: dict[str, float | None] = json.loads(run.metrics.read_text())["test"]
         return figures
-    finished = open_finished(trial.path, progress=False)
+    finished = placed(open_finished(trial.path, progress=False), places)
     _, cfg = open_run(trial.path)
     data = own_data(finished)
     for name in ("config.yaml", "split.csv", "history.csv", "environment.json"):

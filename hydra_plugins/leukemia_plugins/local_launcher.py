@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -167,6 +168,7 @@ def _run(
     environment: dict[str, str],
 ) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it, and says so once
     os.environ.update(environment)
     setup_globals()
     Plugins.instance()  # so that composing finds the settings of launchers and sweepers

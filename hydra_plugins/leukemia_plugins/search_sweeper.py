@@ -38,9 +38,12 @@ class SearchSweeper(StudySweeper):
         from leukemia.conclude import conclude
         from leukemia.report.study import STARTED, WAITING, trial_folder
         from leukemia.search import Search
+        from leukemia.settings import settle
 
         fixed, space = self._space([*self._lines(), *arguments])
         folder, study = Path(str(self.config.hydra.sweep.dir)), self.config.study
+        here = self._compose(fixed)
+        settle(here, multirun=True)
         search = Search(folder, study, space)
         print(f"{folder}: {search.left()} of {study.trials} trials to run.", flush=True)
         answers: list[Sequence[JobReturn]] = []
@@ -59,7 +62,7 @@ class SearchSweeper(StudySweeper):
             answers.append(self._launch(folder, [one.number for one in batch], chosen))
             if any(_read(folder, one).status in (STARTED, WAITING) for one in batch):
                 break  # cut off, as by a cluster's time limit: the same command goes on
-        conclude(folder, study)
+        conclude(folder, study, here)
         return answers
 
     def _space(self, lines: list[str]) -> "tuple[list[str], dict[str, Interval | Choices]]":

@@ -82,7 +82,7 @@ class StudySweeper(Sweeper):
             # Named here, since Hydra would number the trials that are left from 0 on.
             chosen = [[*overrides[n], f"hydra.sweep.subdir={n}"] for n in waiting]
             results = self._launch(folder, waiting, chosen)
-        conclude(folder, self.config.study)
+        conclude(folder, self.config.study, composed[0])
         return [results]
 
     def _launch(

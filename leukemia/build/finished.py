@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from leukemia.build.network import build_hardware, build_network
 from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
-from leukemia.model.hardware import Hardware
+from leukemia.model.hardware import Hardware, on_this_machine
 from leukemia.model.network import Embedder, Network, judge_batch
 from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.ood import Known, read_known
@@ -144,7 +144,7 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
             f"resume={path}` first."
         )
     views = cfg.trainer.tta
-    cfg.trainer = OmegaConf.merge(cfg.trainer, trainer)
+    cfg.trainer = on_this_machine(cfg.trainer, trainer)
     hardware = build_hardware(cfg)
     weights = run.checkpoints / "best.ckpt"
     try:

@@ -1,13 +1,16 @@
 """The images that a finished run is scored on: its own parts, or another folder."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from omegaconf import OmegaConf
 
 from leukemia.build.data import Sources, build_data
 from leukemia.build.finished import FinishedRun
@@ -17,9 +20,11 @@ from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.files import name_some
 from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.memory import fit_workers
 from leukemia.data.overlap import shared_images, thumbnails
 from leukemia.data.parts import Split, read_split, read_table
 from leukemia.errors import UserError
+from leukemia.machine import take_over
 from leukemia.model.fit import predict
 from leukemia.model.network import Outputs
 from leukemia.report.ood import fit_known
@@ -40,10 +45,33 @@ def own_data(finished: FinishedRun, root: str | None = None) -> Sources:
         cfg.data.root = root
     cfg.open_test = True  # whatever the run did: here the files must be what its split lists
     data = build_data(cfg)
+    if isinstance(data, SmearDataModule):
+        data.on_bad = "skip"  # one of the run's that went bad is named with the split
+        if not data.root.is_dir():
+            raise UserError(
+                f"The images of '{finished.run.path}' are no longer in '{data.root}': name the "
+                f"folder where they are now by data.root=, together with part=."
+            )
     data.splitter = partial(_own_parts, finished)
     data.prepare_data()
     data.setup()
+    fit_workers(data)
     return data
+
+
+def placed(finished: FinishedRun, values: Mapping[str, Any]) -> FinishedRun:
+    """Return a finished run whose images and caches lie elsewhere, see `leukemia.machine`.
+
+    Args:
+        finished: the run.
+        values: settings of the machine by name; what is ``None``, or as the run has it, stays.
+    """
+    known = {
+        key: value
+        for key, value in values.items()
+        if value is not None and value != OmegaConf.select(finished.cfg, key)
+    }
+    return replace(finished, cfg=take_over(finished.cfg, known))
 
 
 def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Manifest]:
@@ -97,7 +125,8 @@ def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[
     if known:
         raise UserError(
             f"{len(known)} of {len(manifest)} images are known to '{run.path}' from its training: "
-            f"{name_some(known)}. Take them out: their figures would flatter."
+            f"{name_some(known)}. Take them out: their figures would flatter. (If this is the "
+            f"run's own folder in a new place, give part= too.)"
         )
 
 
@@ -140,5 +169,13 @@ def strangeness(
 
 
 def _own_parts(finished: FinishedRun, manifest: Manifest, groups: npt.NDArray[np.int64]) -> Split:
+    bad = {file.path: file.reason for file in manifest.skipped}
+    if bad:
+        listed = [row["file"] for row in read_table(finished.run.split)]
+        if lost := [f"'{file}' ({bad[file]})" for file in listed if file in bad]:
+            raise UserError(
+                f"{len(lost)} images of '{finished.run.path}' cannot be read: {name_some(lost)}. "
+                f"Bring them back."
+            )
     split = read_split(finished.run.split, manifest, finished.classes)
     return replace(split, protocol=finished.cfg.split.name)

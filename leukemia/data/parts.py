@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,10 +82,14 @@ def class_folder(manifest: Manifest, label: int) -> str:
 
 
 def write_split(path: Path, split: Split, manifest: Manifest, classes: Classes) -> None:
-    """Write `split.csv`: file, sha256, label (the class name), group, part.
+    """Write `split.csv` whole or not at all, see `split_text`."""
+    write_text(path, split_text(split, manifest, classes))
+
+
+def split_text(split: Split, manifest: Manifest, classes: Classes) -> str:
+    """Return the text of a `split.csv`: file, sha256, label (the class name), group, part.
 
     Args:
-        path: the file to replace; it is written whole or not at all.
         split: the parts.
         manifest: the table whose rows they are; the rows used are written in its order.
         classes: names of the labels.
@@ -96,7 +101,46 @@ def write_split(path: Path, split: Split, manifest: Manifest, classes: Classes) 
     for row, part in sorted(part_of.items()):
         label = classes.names[manifest.labels[row]]
         writer.writerow([manifest.files[row], manifest.sha256[row], label, split.groups[row], part])
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def check_same(path: Path, text: str, unreadable: Mapping[str, str]) -> None:
+    """Refuse to go on where a run's images, or their parts, are no longer those it began with.
+
+    Args:
+        path: the run's `split.csv`.
+        text: what it would be now, by `split_text`.
+        unreadable: files that cannot be read now, with reasons.
+
+    Raises:
+        UserError: the two differ; the first files that do are named.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    before = {row["file"]: row for row in read_table(path)}
+    now = {row["file"]: row for row in csv.DictReader(io.StringIO(text))}
+    wrong = [
+        f"'{file}' {_change(before.get(file), now.get(file), unreadable.get(file))}"
+        for file in dict.fromkeys([*before, *now])
+        if before.get(file) != now.get(file)
+    ]
+    raise UserError(
+        f"The images are no longer those that '{path}' lists: {name_some(wrong or ['rows'], 5)}. "
+        f"Bring them back, or start a new run."
+    )
+
+
+def _change(before: dict[str, str] | None, now: dict[str, str] | None, bad: str | None) -> str:
+    if bad is not None:
+        return f"cannot be read ({bad})"
+    if now is None:
+        return "is not there, or no longer in a part"
+    if before is None:
+        return "is new"
+    column = next(name for name in _COLUMNS if before[name] != now[name])
+    if column == "sha256":
+        return "has changed (its sha256 is another)"
+    return f"has the {column} '{now[column]}' instead of '{before[column]}'"
 
 
 def read_split(path: Path, manifest: Manifest, classes: Classes) -> Split:

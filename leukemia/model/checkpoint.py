@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent, and no more of them than a run needs."""
 
+import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -128,11 +129,26 @@ class LastCheckpoint(_Movable):
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values to ``path`` with torch's format."""
+    """Write tensors and plain values to ``path`` with torch's format.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it, and an older file is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
-    torch.save(content, beside)
-    beside.replace(path)
+    try:
+        # Through a file of Python's, which says why it cannot be written: torch's own does not.
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException as error:
+        beside.unlink(missing_ok=True)
+        fault = error if isinstance(error, OSError) else error.__context__
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise OSError(fault.errno, fault.strerror, str(path)) from error
+        raise
 
 
 def load_checkpoint(

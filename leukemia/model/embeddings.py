@@ -54,7 +54,7 @@ def embed(
         batch_size: images a forward pass.
         device: torch's name of the device.
         half: the half precision to compute in where torch's autocast does; ``None`` for none.
-        progress: show a bar.
+        progress: show a bar, where stderr is a terminal.
 
     Returns:
         (n, V, d) float32.
@@ -64,7 +64,7 @@ def embed(
     network.to(device).eval()
     table: list[torch.Tensor] = []
     starts = np.unique(rows // batch_size) * batch_size
-    for start in tqdm(starts, "embeddings", leave=False, disable=not progress):
+    for start in tqdm(starts, "embeddings", leave=False, disable=None if progress else True):
         wanted = np.unique(rows[(rows >= start) & (rows < start + batch_size)])
         seen = [
             images[row][None] if views is None else views(images[row], int(row)) for row in wanted

@@ -1,6 +1,9 @@
 """One stage of training, and prediction: a fresh Lightning Trainer for each."""
 
 import logging
+import math
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +13,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    TQDMProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
@@ -36,6 +35,7 @@ Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
 REFIT = "refit"
 AGAIN = "the figures are the same in the end"
+TOLD = ("train_loss", "val_nll", "val_accuracy")  # figures, beside a bar
 NOISE = (
     ".*does not have many workers.*",
     ".*number of training batches.*",
@@ -44,7 +44,9 @@ NOISE = (
 )
 
 
-def make_trainer(hardware: Hardware, **settings: Any) -> L.Trainer:
+def make_trainer(
+    hardware: Hardware, *, callbacks: Sequence[Callback] = (), **settings: Any
+) -> L.Trainer:
     """Return a Trainer that neither logs nor prints by itself."""
     # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
     # here: one process is fastest on a cache in memory, a last batch may be small.
@@ -52,27 +54,107 @@ def make_trainer(hardware: Hardware, **settings: Any) -> L.Trainer:
     for text in NOISE:
         warnings.filterwarnings("ignore", message=text)
     on_cpu = hardware.accelerator == "cpu"
+    bar = [Bar()] if hardware.progress else []
     return L.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         precision=hardware.precision,  # type: ignore[arg-type]
         # A GPU lacks a few such kernels (the pooling of VGG and AlexNet): torch then warns.
         deterministic="warn" if hardware.deterministic and not on_cpu else hardware.deterministic,
-        enable_progress_bar=hardware.progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         logger=False,
+        callbacks=[*callbacks, *bar],
         **settings,
     )
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C through, which Lightning answers by leaving the process."""
+    """Let Ctrl-C through, which Lightning answers by leaving the process.
+
+    Raises:
+        UserError: memory ran out, here or in a loader process.
+    """
+    before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit:
         raise KeyboardInterrupt from None
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "The memory of the GPU is used up: start anew with a smaller stage.<stage>.batch_size, "
+            "or give a smaller trainer.eval_batch_size."
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"A loader process was lost ({' '.join(str(error).split())}): memory, or the shared "
+            f"memory /dev/shm, was used up, or somebody stopped it. Give trainer.num_workers=0, "
+            f"which loads in the process that trains."
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
+
+
+class Bar(Callback):
+    """A bar of tqdm, as every verb shows one; none where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self.bar: tqdm | None = None
+
+    def _open(self, what: str, total: float, done: int = 0) -> None:
+        self.bar = tqdm(
+            desc=what, total=int(total), initial=done, leave=False, disable=None, unit="batch"
+        )
+
+    def _step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the batches of all epochs."""
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        stage = next((c.stage for c in callbacks if isinstance(c, History)), "training")
+        self._open(stage, trainer.estimated_stepping_batches, trainer.global_step)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        self._step()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say which epoch ended, and what it measured."""
+        if self.bar is not None:
+            told = {k: float(v) for k, v in trainer.callback_metrics.items() if k in TOLD}
+            self.bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **told)
+
+    def on_train_end(self, *_: Any) -> None:
+        """Remove the bar."""
+        self._close()
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the batches to predict."""
+        self._open("predicting", sum(trainer.num_predict_batches))
+
+    def on_predict_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        self._step()
+
+    def on_predict_end(self, *_: Any) -> None:
+        """Remove the bar."""
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Remove the bar, so that what went wrong stands on a line of its own."""
+        self._close()
 
 
 @dataclass(frozen=True)
@@ -114,16 +196,36 @@ class History(Callback):
         stage: written into every row and checkpoint.
         rows: rows of earlier stages.
         write: called with all rows after every epoch.
+        remedy: what helps where figures or weights are not finite any more.
     """
 
-    def __init__(self, stage: str, rows: list[Row], write: Callable[[list[Row]], None]) -> None:
+    def __init__(
+        self,
+        stage: str,
+        rows: list[Row],
+        write: Callable[[list[Row]], None],
+        *,
+        remedy: str = "lower the learning rate",
+    ) -> None:
         """Store the rows so far."""
-        self.stage, self.rows, self.write = stage, list(rows), write
+        self.stage, self.rows, self.write, self.remedy = stage, list(rows), write, remedy
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add the epoch that ended."""
+        """Add the epoch that ended; it is the first to look, before any state is saved.
+
+        Raises:
+            UserError: the loss, a figure of validation or a weight is not finite.
+        """
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        bad = next((f"{k} is {v}" for k, v in measured.items() if not math.isfinite(v)), None)
+        if bad is None:
+            bad = _not_finite(pl_module)
+        if bad is not None:
+            raise UserError(
+                f"Stage {self.stage} came apart in epoch {trainer.current_epoch}, at a learning "
+                f"rate of {rate:.3g}: {bad}. Nothing of it was kept: {self.remedy}."
+            )
         self.rows.append(
             {"stage": self.stage, "epoch": trainer.current_epoch, "lr": rate, **measured}
         )
@@ -136,6 +238,15 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows back: those of an epoch that was lost are not among them."""
         self.rows = list(state_dict["rows"])
+
+
+def _not_finite(module: torch.nn.Module) -> str | None:
+    """Name the first weight that is not finite; None where all are."""
+    for name, value in module.named_parameters():
+        # One number a tensor: whatever is added to nan or infinity stays so.
+        if not torch.isfinite(value.detach().double().sum()):
+            return f"the weights {name.removeprefix('network.')} are not finite"
+    return None
 
 
 def load_progress(module: Classifier, stage: Stage, folder: Path) -> dict[str, Any] | None:
@@ -196,8 +307,6 @@ def fit_stage(
     if stage.monitor is not None:
         callbacks += _watch(stage, folder)
     callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
-    if hardware.progress:
-        callbacks.append(TQDMProgressBar())
     last = folder / "last.ckpt"
     state = load_progress(module, stage, folder)
     resumed, over = state is not None, state is not None and _is_over(state, stage)
