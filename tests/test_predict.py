@@ -59,7 +59,7 @@ def test_bad_files_are_listed_at_the_end_with_status_1(judged, folder):
     root, reasons = folder
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    assert lines[0] == f"Passed over, by their suffix: {root / 'notes.csv'}"
+    assert lines[0] == f"Passed over: {root / 'notes.csv'}"
     said = dict(line.strip().split(": ", 1) for line in lines[1:-1])
     assert list(said) == [f"bad/{name}" for name in sorted(reasons)]
     for name, reason in reasons.items():

@@ -7,13 +7,16 @@ import resource
 import shutil
 import signal
 import time
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from leukemia.classes import Classes
+from leukemia.data import checksums
 from leukemia.data.cache import open_pixels
 from leukemia.data.crop import to_square
 from leukemia.data.files import read_image
@@ -262,3 +265,97 @@ def test_memory_does_not_grow_with_the_number_of_images(dataset, tmp_path):
     builder.join()
     assert array_file(tmp_path / "cache").stat().st_size > 180e6
     assert grown < 40_000  # KiB
+
+
+# Damage, and what others left --------------------------------------------------------------
+
+
+def invert(path: Path, start: int, length: int = 8) -> None:
+    """Change bytes so that size and time of change stay as they were."""
+    stat = path.stat()
+    with path.open("r+b") as file:
+        file.seek(start)
+        old = file.read(length)
+        file.seek(start)
+        file.write(bytes(255 - byte for byte in old))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize("start", [20, 2000, -8], ids=["header", "middle", "end"])
+def test_changed_bytes_in_an_array_are_found_and_mended(dataset, tmp_path, start, capsys):
+    cache = tmp_path / "cache"
+    first = np.array(open_pixels(*dataset, SMALL, cache))
+    path = array_file(cache)
+    invert(path, start % path.stat().st_size)
+    capsys.readouterr()
+    np.testing.assert_array_equal(open_pixels(*dataset, SMALL, cache), first)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"'{path.parent}' is damaged" in said
+    assert "built again" in said
+    open_pixels(*dataset, SMALL, cache)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_array_is_checked_once_in_a_process(dataset, tmp_path, monkeypatch):
+    open_pixels(*dataset, SMALL, tmp_path / "cache")
+    counted = []
+    monkeypatch.setattr(checksums, "checksum", lambda data: counted.append(1) or zlib.crc32(data))
+    for _ in range(3):
+        open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert len(counted) == 1 + 12
+
+
+def test_an_array_without_checksums_is_of_an_earlier_version(dataset, tmp_path, capsys):
+    open_pixels(*dataset, SMALL, tmp_path / "cache")
+    marker = array_file(tmp_path / "cache").parent / "marker.json"
+    content = json.loads(marker.read_text())
+    del content["crc32"]
+    marker.write_text(json.dumps(content))
+    open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert "an earlier version" in capsys.readouterr().err
+    assert "crc32" in json.loads(marker.read_text())
+
+
+@pytest.mark.parametrize("stray", ["file", "folder", "array", "marker", "link"])
+def test_what_lies_where_the_array_should_is_put_away(dataset, tmp_path, stray):
+    cache = tmp_path / "cache"
+    first = np.array(open_pixels(*dataset, SMALL, cache))
+    folder = array_file(cache).parent
+    if stray in ("array", "marker"):
+        path = folder / {"array": "pixels.npy", "marker": "marker.json"}[stray]
+        path.unlink()
+        path.mkdir()
+        (path / "mine.txt").touch()
+    else:
+        shutil.rmtree(folder)
+        if stray == "file":
+            folder.touch()
+        elif stray == "folder":
+            (folder / "deep").mkdir(parents=True)
+        else:
+            (tmp_path / "away").mkdir()
+            (tmp_path / "away" / "kept.txt").touch()
+            folder.symlink_to(tmp_path / "away")
+    np.testing.assert_array_equal(open_pixels(*dataset, SMALL, cache), first)
+    assert not folder.is_symlink()
+    if stray == "link":
+        assert (tmp_path / "away" / "kept.txt").is_file()
+
+
+def test_strangers_in_the_cache_are_left_alone(dataset, tmp_path):
+    cache = tmp_path / "cache"
+    names = [".building.x", ".building.1", "notes.txt", ".building.", ".hidden", "pixels-x"]
+    for name in names:
+        (cache / name).mkdir(parents=True)
+    open_pixels(*dataset, SMALL, cache)
+    build_manifest(dataset[0], Classes(), cache_dir=cache)
+    assert set(names) < set(entries(cache))
+
+
+def test_an_array_larger_than_the_disk_is_refused_before_it_is_made(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30_000))
+    monkeypatch.setattr(Preprocess, "__call__", lambda *_: pytest.fail("was begun"))
+    with pytest.raises(UserError, match=r"36,864 bytes, and 30,000 are free"):
+        open_pixels(*dataset, SMALL, tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []

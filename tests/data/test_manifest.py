@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
+from leukemia.data import facts
 from leukemia.data import manifest as module
 from leukemia.data.manifest import BadFile, Manifest, build_manifest
 from leukemia.errors import UserError
@@ -270,3 +271,110 @@ def test_the_real_images(aria, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "decode_image", no_decoding)
     again = build_manifest(aria, Classes(), cache_dir=tmp_path)
     assert again.fingerprint == manifest.fingerprint
+
+
+# What cannot lie cheaply --------------------------------------------------------------------
+
+
+def exchange(path: Path, content: bytes) -> None:
+    """Replace a file's content by as many bytes, and put its time of change back."""
+    stat = path.stat()
+    assert len(content) == stat.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_mtime_ns == stat.st_mtime_ns
+
+
+def test_files_exchanged_for_others_of_the_same_size_and_time_are_seen(root, tmp_path):
+    paint(root / "Benign" / "2.bmp", 50)
+    paint(root / "Early" / "2.bmp", 90)
+    before = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    one, other = root / "Benign" / "2.bmp", root / "Early" / "2.bmp"
+    a, b = one.read_bytes(), other.read_bytes()
+    exchange(one, b)
+    exchange(other, a)
+    after = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    assert columns(after) == columns(build_manifest(root, CLASSES))
+    assert after.sha256[1] == before.sha256[3]
+    assert after.fingerprint != before.fingerprint
+
+
+def test_seven_benign_images_exchanged_for_seven_others_are_seen(aria, tmp_path):
+    here = tmp_path / "images"
+    shutil.copytree(aria, here)
+    classes = Classes()
+    before = build_manifest(here, classes, cache_dir=tmp_path / "cache")
+    benign, pro = (sorted((here / name).iterdir())[:7] for name in ("Benign", "Pro"))
+    for one, other in zip(benign, pro, strict=True):
+        stat, data = one.stat(), other.read_bytes()
+        size = max(stat.st_size, len(data))
+        # As long as its predecessor: bytes behind a JPEG's end do no harm.
+        one.write_bytes(one.read_bytes() + bytes(size - stat.st_size))
+        os.utime(one, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    before = build_manifest(here, classes, cache_dir=tmp_path / "cache")
+    for one, other in zip(benign, pro, strict=True):
+        data = other.read_bytes()
+        exchange(one, data + bytes(one.stat().st_size - len(data)))
+    after = build_manifest(here, classes, cache_dir=tmp_path / "cache")
+    changed = [a != b for a, b in zip(before.sha256, after.sha256, strict=True)]
+    assert sum(changed) == 7
+    assert all(changed[:7])
+
+
+def test_whatever_lies_all_files_are_hashed_where_that_is_asked_for(root, tmp_path, monkeypatch):
+    before = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    path = root / "Early" / "1.jpg"
+    stamp = facts.stamp_of(path)
+    paint(path, 200, width=9)
+    monkeypatch.setattr(module, "stamp_of", lambda file: stamp if file == path else real(file))
+    real = facts.stamp_of
+    assert build_manifest(root, CLASSES, cache_dir=tmp_path / "cache").sha256 == before.sha256
+    verified = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache", verify=True)
+    assert columns(verified) == columns(build_manifest(root, CLASSES))
+    assert verified.sha256 != before.sha256
+    # What was found is kept.
+    assert build_manifest(root, CLASSES, cache_dir=tmp_path / "cache").sha256 == verified.sha256
+
+
+def test_a_cache_that_came_from_another_machine_serves_after_hashing(root, tmp_path, monkeypatch):
+    first = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copy2)
+    shutil.rmtree(root)
+    copy.rename(root)  # every inode and ctime is another
+    monkeypatch.setattr(module, "decode_image", no_decoding)
+    read = []
+    monkeypatch.setattr(module, "read_bytes", lambda path: read.append(path) or path.read_bytes())
+    assert columns(build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")) == columns(first)
+    assert len(read) == 3
+    build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    assert len(read) == 3
+
+
+def test_a_damaged_cache_is_told_in_one_line(root, tmp_path, capsys):
+    build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(bytes(100))
+    build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"'{file}' is damaged" in said
+    build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_in_place_of_the_cache_s_file_is_put_away(root, tmp_path):
+    build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.unlink()
+    (file / "deep").mkdir(parents=True)
+    assert len(build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")) == 3
+    assert file.is_file()
+
+
+def test_an_unchanged_folder_needs_no_writing(root, tmp_path, monkeypatch):
+    first = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(module, "save_facts", lambda *_: pytest.fail("was written"))
+    for verify in (False, True):
+        again = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache", verify=verify)
+        assert columns(again) == columns(first)

@@ -1,6 +1,8 @@
 """Painted smears: the same bytes by seed, and nothing that colour alone could learn well."""
 
+import json
 import multiprocessing
+import os
 import resource
 from pathlib import Path
 
@@ -136,3 +138,38 @@ def test_the_published_mask_finds_the_painted_cells(tmp_path):
     for image in list_images(folder, Classes()):
         stained = stain_mask(read_image(folder / image.path), MaskSpec("published"))
         assert 0.02 < stained.mean() < 0.6
+
+
+def test_damaged_and_missing_smears_are_told_and_painted_again(tmp_path, capsys):
+    folder = paint_smears(tmp_path / "a", per_class=2)
+    before = content(folder)
+    path = folder / "Pre" / "WBC-Pre-002.jpg"
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[5000:5010] = bytes(10)
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (folder / "Pro" / "WBC-Pro-001.jpg").unlink()
+    assert content(paint_smears(folder, per_class=2)) == before
+    said = capsys.readouterr().err
+    assert "are damaged (2 of 8 files): they are painted again" in said
+    paint_smears(folder, per_class=2)
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_that_were_added_to_a_painting_are_named_and_kept(tmp_path):
+    folder = paint_smears(tmp_path / "a", per_class=1)
+    (folder / "Early" / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"were not painted, such as 'Early/mine\.jpg'"):
+        paint_smears(folder, per_class=1)
+    assert (folder / "Early" / "mine.jpg").read_bytes() == b"mine"
+
+
+def test_a_painting_of_an_earlier_version_is_painted_again(tmp_path):
+    folder = paint_smears(tmp_path / "a", per_class=1)
+    before, marker = content(folder), folder / ".painted.json"
+    old = json.loads(marker.read_text())
+    sums = old.pop("sha256")
+    marker.write_text(json.dumps(old))
+    assert content(paint_smears(folder, per_class=1)) == before
+    assert json.loads(marker.read_text())["sha256"] == sums

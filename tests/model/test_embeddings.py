@@ -1,10 +1,15 @@
 """Embeddings of a frozen backbone: computed once, equal to those computed online."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from leukemia.errors import UserError
 from leukemia.model.backbone import make_backbone
 from leukemia.model.embeddings import cached_embeddings, embed, state_hash
 from leukemia.model.network import Network
@@ -125,3 +130,51 @@ def test_the_hash_follows_every_value(network):
     with torch.no_grad():
         network.backbone.body.bn1.running_var[3] += 1e-3
     assert state_hash(network) != before
+
+
+DAMAGE = {
+    "inverted": lambda data: data[:900] + bytes(255 - b for b in data[900:940]) + data[940:],
+    "zeroed": lambda data: data[:400] + bytes(1000) + data[1400:],
+    "all zero": lambda data: bytes(len(data)),
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "text": lambda data: b"no archive",
+}
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, "folder"])
+def test_a_damaged_table_is_told_and_computed_again(name, network, tmp_path, capsys):
+    def table() -> np.ndarray:
+        return cached_embeddings(network, IMAGES, ROWS, folder=tmp_path, content="", progress=False)
+
+    first = table()
+    (path,) = tmp_path.glob("*.npz")
+    if name == "folder":
+        path.unlink()
+        (path / "deep").mkdir(parents=True)
+    else:
+        path.write_bytes(DAMAGE[name](path.read_bytes()))
+    np.testing.assert_array_equal(table(), first)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"'{path}' is damaged" in said
+    np.testing.assert_array_equal(table(), first)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_cannot_be_used_is_named(network, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache_dir to another folder"):
+        cached_embeddings(
+            network, IMAGES, ROWS, folder=tmp_path / "file", content="", progress=False
+        )
+
+
+def test_what_a_killed_process_left_is_swept(network, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f".building.{gone.pid}.{'0' * 32}.{platform.node()}"
+    left.write_bytes(b"half a table")
+    cached_embeddings(network, IMAGES, ROWS, folder=tmp_path, content="", progress=False)
+    assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 2  # the table and its lock
