@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from leukemia import audit
 from leukemia.classes import Classes
+from leukemia.data import survey
+from leukemia.data.files import BadImage
 from leukemia.data.grouped import grouped_split
 from leukemia.data.groups import join_groups
 from leukemia.data.manifest import build_manifest
@@ -207,3 +210,45 @@ def test_the_page_shows_all_its_pictures_and_is_no_wider_than_the_window(audited
             assert np.all(shown)
             assert page.value("document.documentElement.scrollWidth") <= width
         assert page.heard("Log.entryAdded") == []
+
+
+@pytest.mark.parametrize("on_bad", ["skip", "error"])
+def test_images_that_are_lost_meanwhile_do_not_take_the_audit_with_them(
+    images, tmp_path, monkeypatch, on_bad
+):
+    def read(path):
+        name = path.name
+        if name == "WBC-Pre-001.jpg":
+            raise BadImage("cannot be read: No such file or directory")
+        if name == "WBC-Pro-001.jpg":
+            raise MemoryError
+        return real(path) + (b"x" if name == "WBC-Early-001.jpg" else b"")
+
+    real = survey.read_bytes
+    monkeypatch.setattr(survey, "read_bytes", read)
+    here = tmp_path / "images"
+    shutil.copytree(images, here)
+    (here / "Benign" / "broken.jpg").unlink()
+    done = run_here(
+        "audit", "data=folder", f"data.root={here}", f"data.on_bad={on_bad}", "output=out",
+        "protocols={stratified: null, grouped: null, kfold: null}", "floors.most=100",
+        cache=images.parent, cwd=tmp_path,
+    )  # fmt: skip
+    if on_bad == "error":
+        assert done.returncode == 2
+        assert "3 of 97 images were lost" in done.stderr
+        assert "Pro/WBC-Pro-001.jpg (too large for the memory that is free)" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert "94 images audited" in done.stdout
+    assert len(rows(tmp_path / "out")) == 94
+    facts = json.loads((tmp_path / "out" / "audit.json").read_text())["data"]
+    assert [(one["file"], one["reason"]) for one in facts["skipped"]] == [
+        ("Early/WBC-Early-001.jpg", "changed since the folder was listed"),
+        ("Pre/WBC-Pre-001.jpg", "cannot be read: No such file or directory"),
+        ("Pro/WBC-Pro-001.jpg", "too large for the memory that is free"),
+    ]
+
+
+def test_a_picture_that_is_gone_by_now_is_grey_on_the_page(tmp_path):
+    assert (audit._picture(tmp_path / "gone.jpg") == 128).all()

@@ -11,6 +11,7 @@ from PIL import Image
 from leukemia.build.finished import open_finished
 from leukemia.data.synthetic import paint_smears
 from leukemia.explainer import Explainer, attention
+from leukemia.report import heatmap
 from tests.commands import run, run_here
 
 PARTITION = ("nuclei", "background", "corner")
@@ -181,3 +182,35 @@ def test_it_runs_as_a_command(tmp_path: Path):
     assert done.returncode == 2
     assert done.stderr == "leukemia: leukemia.explain takes no -m: call it once for each run.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_happens_to_one_image_the_others_are_explained(
+    baseline: Path, smears: Path, tmp_path: Path, monkeypatch
+):
+    def draw(picture, maps, title):
+        if title.startswith("WBC-Pre-001"):
+            raise MemoryError
+        return real(picture, maps, title)
+
+    real = heatmap.heat_figure
+    monkeypatch.setattr(heatmap, "heat_figure", draw)
+    done = explain(baseline, tmp_path, f"input={smears}", "output=maps")
+    assert done.returncode == 1
+    assert "Pre/WBC-Pre-001.jpg: too large for the memory" in done.stderr
+    assert "3 images explained" in done.stdout
+    files = [row["file"] for row in table(tmp_path / "maps" / "explain.csv")]
+    assert sorted(set(files)) == [
+        f"{name}/WBC-{name}-001.jpg" for name in ("Benign", "Early", "Pro")
+    ]
+    assert not list((tmp_path / "maps").rglob("*Pre*"))
+
+
+def test_linked_folders_are_explained_too(baseline: Path, smears: Path, tmp_path: Path):
+    here = tmp_path / "images"
+    shutil.copytree(smears / "Pro", here / "real")
+    (here / "linked").symlink_to(smears / "Pre")
+    (here / "round").symlink_to(here)
+    done = explain(baseline, tmp_path, f"input={here}", "output=maps")
+    assert done.returncode == 0
+    assert "2 images explained" in done.stdout
+    assert f"Passed over: {here / 'round'}/ (a link" in done.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leukemia.data import inputs
 from tests.commands import CLASSES, QUIET, probabilities, rows, run, run_here
 from tests.odd_files import write_bad, write_good
 
@@ -227,3 +228,54 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, finished, smear, cache, 
     assert told in lines[0]
     assert tmp_path.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+# One failure never takes other work with it -----------------------------------------------
+
+
+@pytest.mark.parametrize("n_images", [5, 70], ids=["few", "many"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "too large for the memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (RuntimeError("of a kind\nthat nobody thought of"), "RuntimeError (of a kind that nobody"),
+    ],
+)
+def test_whatever_happens_to_one_file_the_others_are_judged(
+    predictor, smears, monkeypatch, error, told, n_images
+):
+    def read(path):
+        if path == struck:
+            raise error
+        return real(path)
+
+    real = inputs.read_image
+    paths = sorted(smears.rglob("*.jpg"))[:n_images]
+    struck = paths[3]
+    names = [path.name for path in paths]
+    whole, _ = predictor.score(names, paths)
+    monkeypatch.setattr(inputs, "read_image", read)
+    scores, bad = predictor.score(names, paths)
+    assert [file.path for file in bad] == [struck.name]
+    assert told in bad[0].reason
+    assert list(scores.files) == [name for name in names if name != struck.name]
+    np.testing.assert_allclose(
+        scores.probabilities, np.delete(whole.probabilities, 3, axis=0), atol=0.05
+    )
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_linked_folders_are_judged_too_and_circles_are_named(
+    verb, finished, smears, cache, tmp_path
+):
+    here = tmp_path / "images"
+    shutil.copytree(smears / "Pro", here / "real")
+    (here / "linked").symlink_to(smears / "Pre")
+    (here / "round").symlink_to(here)
+    words = [f"input={here}"] if verb == "predict" else [f"data.root={here}", "output=."]
+    done = run_here(verb, f"run={finished}", *words, QUIET, cache=cache, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"Passed over: {here / 'round'}/ (a link to a folder" in done.stderr
+    folders = [row["file"].split("/")[0] for row in rows(tmp_path / "predictions.csv")]
+    assert folders == ["linked"] * 20 + ["real"] * 20

@@ -107,3 +107,20 @@ def test_a_name_that_is_no_unicode_is_refused(tmp_path):
     except OSError:
         pytest.skip("this file system takes only unicode names")
     assert r"'\udcff.png'" in refusal(tmp_path)
+
+
+def test_class_folders_and_files_that_are_links_count_like_others(tmp_path):
+    away = folder(tmp_path / "away", "1.jpg", "2.jpg")
+    root = folder(tmp_path / "root", "Benign/1.jpg", "Early/1.jpg")
+    (root / "Pre").symlink_to(away)
+    (root / "Pro").mkdir()
+    (root / "Pro" / "1.jpg").symlink_to(away / "1.jpg")
+    found = [image.path for image in list_images(root, Classes())]
+    assert found == ["Benign/1.jpg", "Early/1.jpg", "Pre/1.jpg", "Pre/2.jpg", "Pro/1.jpg"]
+
+
+def test_a_link_that_leads_in_a_circle_is_named(tmp_path):
+    root = folder(tmp_path, "Benign/1.jpg", "Early/1.jpg", "Pre/1.jpg", "Pro/1.jpg")
+    (root / "Pro" / "round").symlink_to(root)
+    with pytest.raises(UserError, match="'Pro/round' is a folder inside a class folder"):
+        list_images(root, Classes())

@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from leukemia.data.draw import share_out
+from leukemia.data.draw import share_out, shares_apart
 from leukemia.data.grouped import grouped_split, kfold_split
 from leukemia.data.groups import whole_groups
 from leukemia.data.parts import PARTS
@@ -160,3 +162,20 @@ def test_folds_follow_the_seed():
 def test_a_bad_setting_of_folds_is_named(changes, told):
     with pytest.raises(UserError, match=told):
         kfold_split(numbered(50), np.arange(100), 2, seed=0, **changes)
+
+
+def test_shares_are_told_with_as_many_digits_as_tell_them_apart():
+    assert shares_apart(0.8, 0.6) == ("80.0%", "60.0%")
+    assert shares_apart(0.60042, 0.6) == ("60.04%", "60.00%")
+    assert shares_apart(0.5999, 0.6) == ("59.99%", "60.00%")
+    assert shares_apart(0.6, 0.6) == ("60.0%", "60.0%")
+
+
+def test_the_note_never_sets_a_number_against_itself():
+    manifest, groups = related([(1, 1)] * 1001)
+    (note,) = grouped_split(manifest, groups, 2, seed=0).notes
+    held, due = re.search(r"holds (\S+) of class \S+, not (\S+)\.", note).groups()
+    assert held != due
+    manifest, groups = related([(3, 3), (1, 1), (1, 1)])
+    (note,) = grouped_split(manifest, groups, 2, seed=0).notes
+    assert note.endswith("Every part holds its due of every class.")
