@@ -14,7 +14,7 @@ from leukemia.build.finished import FinishedRun
 from leukemia.check import check_choice, check_count
 from leukemia.data.colour import colour_histogram, mean_colour
 from leukemia.data.datamodule import SmearDataModule
-from leukemia.data.files import read_image
+from leukemia.data.files import BadImage, read_image
 from leukemia.data.leaky import PooledDataModule
 from leukemia.data.perturb import MODERATE, STAIN, Perturbation
 from leukemia.data.pool import in_threads
@@ -124,17 +124,23 @@ def _changed(
     train, groups = data.parts["train"], data.split.groups
 
     def make(row: int) -> Image:
-        rgb = read_image(data.root / data.manifest.files[row])
+        rgb = _read(data, row)
         if change is None:
             return rgb
         others = train[groups[train] != groups[row]]  # none where all of train is one group
         donors = others if len(others) else train
         donor = int(np.random.default_rng((seed, row)).choice(donors))
-        return change(
-            rgb, strength, (seed, row), read_image(data.root / data.manifest.files[donor])
-        )
+        return change(rgb, strength, (seed, row), _read(data, donor))
 
     return in_threads(make, [int(row) for row in rows], ahead=2 * _BATCH)
+
+
+def _read(data: SmearDataModule, row: int) -> Image:
+    path = data.root / data.manifest.files[row]
+    try:
+        return read_image(path)
+    except BadImage as error:
+        raise UserError(f"'{path}' has changed just now: {error}. Start again.") from error
 
 
 def _batches(images: Iterator[Image]) -> Iterator[list[Image]]:
@@ -160,9 +166,7 @@ def _floors(data: SmearDataModule) -> dict[str, Judge]:
     labels = data.manifest.labels[train]
     features = list(
         in_threads(
-            lambda row: [
-                find(read_image(data.root / data.manifest.files[row])) for find in FLOORS.values()
-            ],
+            lambda row: [find(_read(data, row)) for find in FLOORS.values()],
             [int(row) for row in train],
         )
     )

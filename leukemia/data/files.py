@@ -118,7 +118,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
                 raise BadImage("32-bit or signed values: save it with 8 or 16 bits")
             deep = _is_deep(image, data)
             image.load()
-            if damage := find_damage(image.format, data):
+            if damage := find_damage(image.format, data, getattr(image, "tag_v2", None)):
                 raise BadImage(damage)
             rgb = np.array(_to_rgb(ImageOps.exif_transpose(image)))
             if deep and rgb.max() < _DARKEST:

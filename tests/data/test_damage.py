@@ -50,6 +50,16 @@ def test_a_jpeg_that_was_cut_and_closed_again_is_damaged(form):
     assert "damaged: " in refused(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_tiff_of_damaged_jpegs_is_damaged(mode):
+    picture = PICTURE.convert(mode).resize((300, 400))
+    whole = encoded(picture, "TIFF", compression="jpeg")
+    assert decode_image(whole).shape == (400, 300, 3)
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2 : len(whole) // 2 + 300] = bytes(300)
+    assert "damaged: " in refused(bytes(damaged))
+
+
 def test_bytes_behind_a_jpeg_or_a_png_do_no_harm():
     for form in ("JPEG", "PNG"):
         whole = encoded(PICTURE, form)
