@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leukemia.build import parts
+from leukemia.build.finished import open_finished
 from leukemia.classes import Classes
 from leukemia.comparison import compare_runs
+from leukemia.data import datamodule
 from leukemia.report.compare import compare
 from leukemia.report.predictions import read_predictions
 from tests.commands import painted, run_here
@@ -227,3 +230,18 @@ def test_an_unfinished_run_is_refused_with_the_remedy(finished: Path, cache: Pat
     done = run_here("evaluate", f"run={half}", cache=cache, cwd=tmp_path)
     assert done.returncode == 2
     assert "resume=" in done.stderr
+
+
+@pytest.mark.parametrize("whose", ["own", "other"])
+def test_every_file_is_hashed_before_a_test_part_is_opened(whose, finished, smears, monkeypatch):
+    def build(*_, verify: bool = False, **__):
+        asked.append(verify)
+        raise InterruptedError
+
+    asked: list[bool] = []
+    for module in (datamodule, parts):
+        monkeypatch.setattr(module, "build_manifest", build)
+    run = open_finished(finished)
+    with pytest.raises(InterruptedError):
+        parts.own_data(run) if whose == "own" else parts.other_folder(run, smears)
+    assert asked == [True]

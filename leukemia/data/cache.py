@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from leukemia.atomic import write_text
 from leukemia.data.checksums import check_array, checksum
-from leukemia.data.files import BadImage, decode_image, read_bytes
+from leukemia.data.files import BadImage, decode_image, read_bytes, unexpected
 from leukemia.data.manifest import Manifest
 from leukemia.data.normalise import Normaliser
 from leukemia.data.pool import in_threads
@@ -56,7 +56,14 @@ def open_pixels(
     counted = preprocess if stain is None else replace(preprocess, stain=_Counted(stain, own))
 
     def prepare(row: int) -> NDArray[np.uint8]:
-        return counted(_read(root, manifest, row))[None]
+        rgb = _read(root, manifest, row)
+        try:
+            return counted(rgb)[None]
+        except Exception as error:  # of OpenCV, or memory that is short
+            path = root / manifest.files[row]
+            raise UserError(
+                f"'{path}' cannot be prepared: {unexpected(error)}. Mend or remove it."
+            ) from error
 
     key = "\n".join([preprocess.key, *manifest.sha256])
     shape = (1, preprocess.size, preprocess.size, 3)

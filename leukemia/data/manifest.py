@@ -15,7 +15,7 @@ from tqdm import tqdm
 from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
 from leukemia.data.facts import Fact, digest, load_facts, save_facts, stamp_of
-from leukemia.data.files import BadImage, decode_image, name_some, read_bytes
+from leukemia.data.files import BadImage, decode_image, name_some, read_bytes, unexpected
 from leukemia.data.folders import ImageFile, list_images
 from leukemia.errors import UserError
 
@@ -195,4 +195,7 @@ def _inspect(sizes: dict[str, tuple[int, int]], path: Path) -> tuple[int, int, s
         height, width, _ = decode_image(data).shape
     except BadImage as error:
         return str(error)
+    # One file never takes what is said of the others with it.
+    except Exception as error:
+        return str(unexpected(error))
     return width, height, sha256

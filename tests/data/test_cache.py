@@ -359,3 +359,13 @@ def test_an_array_larger_than_the_disk_is_refused_before_it_is_made(dataset, tmp
     with pytest.raises(UserError, match=r"36,864 bytes, and 30,000 are free"):
         open_pixels(*dataset, SMALL, tmp_path / "cache")
     assert entries(tmp_path / "cache") == []
+
+
+def test_an_image_that_cannot_be_prepared_is_named(dataset, tmp_path, monkeypatch):
+    def prepare(self, rgb):
+        raise cv2.error("OpenCV: of no size")
+
+    monkeypatch.setattr(Preprocess, "__call__", prepare)
+    with pytest.raises(UserError, match=r"Benign/0\.png' cannot be prepared: .*of no size"):
+        open_pixels(*dataset, SMALL, tmp_path / "cache", workers=1)
+    assert entries(tmp_path / "cache") == []

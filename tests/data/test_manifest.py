@@ -300,9 +300,11 @@ def test_files_exchanged_for_others_of_the_same_size_and_time_are_seen(root, tmp
 
 
 def test_seven_benign_images_exchanged_for_seven_others_are_seen(aria, tmp_path):
-    here = tmp_path / "images"
-    shutil.copytree(aria, here)
-    classes = Classes()
+    here, classes = tmp_path / "images", Classes()
+    for name in classes.names:
+        (here / name).mkdir(parents=True)
+        for path in sorted((aria / name).iterdir())[:12]:
+            shutil.copy(path, here / name)
     before = build_manifest(here, classes, cache_dir=tmp_path / "cache")
     benign, pro = (sorted((here / name).iterdir())[:7] for name in ("Benign", "Pro"))
     for one, other in zip(benign, pro, strict=True):
@@ -378,3 +380,17 @@ def test_an_unchanged_folder_needs_no_writing(root, tmp_path, monkeypatch):
     for verify in (False, True):
         again = build_manifest(root, CLASSES, cache_dir=tmp_path / "cache", verify=verify)
         assert columns(again) == columns(first)
+
+
+def test_what_nobody_thought_of_happens_to_one_file_alone(root, monkeypatch):
+    def decode(data: bytes):
+        if data == (root / "Early" / "1.jpg").read_bytes():
+            raise ZeroDivisionError("so it goes")
+        return real(data)
+
+    real = module.decode_image
+    monkeypatch.setattr(module, "decode_image", decode)
+    manifest = build_manifest(root, CLASSES, on_bad="skip")
+    assert [bad.reason for bad in manifest.skipped] == [
+        "cannot be used: ZeroDivisionError (so it goes)"
+    ]
