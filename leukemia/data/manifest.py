@@ -18,6 +18,7 @@ from leukemia.data.facts import Fact, digest, load_facts, save_facts, stamp_of
 from leukemia.data.files import BadImage, decode_image, name_some, read_bytes, unexpected
 from leukemia.data.folders import ImageFile, list_images
 from leukemia.errors import UserError
+from leukemia.leftovers import sweep
 
 # Part of the cache's key: raise it when `decode_image` changes what it accepts or how it turns.
 _VERSION = 3
@@ -88,8 +89,8 @@ def build_manifest(
 
     Later calls trust what the cache says of a file whose `Stamp` is the same, read and hash the
     others (as all of them where the cache comes from another machine), and decode only content
-    that is new. Of 2,604 files of 57 MB together, on two cores: 0.05 s where all are trusted,
-    0.4 s where all are hashed, also from a cold disk.
+    that is new. Of 2,604 files of 57 MB together, on two busy cores: 0.15 s where all are
+    trusted, 0.5 s where all are hashed, 0.7 s where they must come from the disk first.
 
     Args:
         root: a folder with one subfolder a class.
@@ -110,6 +111,8 @@ def build_manifest(
     if workers is not None:
         check_count("data.workers", workers)
     images = list_images(root, classes)
+    if cache_dir:
+        sweep(cache_dir)  # every command that uses the cache comes by here
     facts, bad = _facts(root, classes, images, cache_dir, workers, verify)
     if bad and on_bad == "error":
         raise UserError(

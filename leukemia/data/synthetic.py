@@ -30,7 +30,7 @@ def paint_smears(
 ) -> Path:
     """Paint a class folder of smears, or find it painted already, and check its files.
 
-    Their sha256 are kept beside them: 400 images, 9 MB, are checked in 0.03 s. A painting in which
+    Their sha256 are kept beside them: 400 images, 7 MB, are checked in 0.05 s. A painting in which
     one is damaged or missing is painted again.
 
     Args:

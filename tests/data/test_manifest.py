@@ -1,7 +1,10 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +397,14 @@ def test_what_nobody_thought_of_happens_to_one_file_alone(root, monkeypatch):
     assert [bad.reason for bad in manifest.skipped] == [
         "cannot be used: ZeroDivisionError (so it goes)"
     ]
+
+
+def test_what_a_killed_process_left_is_swept_also_where_nothing_is_new(root, tmp_path):
+    cache = tmp_path / "cache"
+    build_manifest(root, CLASSES, cache_dir=cache)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = cache / f".building.{gone.pid}.{'0' * 32}.{platform.node()}"
+    left.mkdir()
+    build_manifest(root, CLASSES, cache_dir=cache)
+    assert [path.suffix for path in cache.iterdir()] == [".json"]
