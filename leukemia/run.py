@@ -37,7 +37,9 @@ SEALED: Final = (
 )
 """What a finished run is used by: ``DONE`` has the checksums of these."""
 
-_TIME: Final = re.compile(rb"[\dT:+\-Z\s]{0,40}")  # all that DONE was in earlier versions
+_TIME: Final = re.compile(
+    rb"(\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4})?\s*"
+)  # all that DONE was in earlier versions
 _LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.atomic`, where it was killed
 _FIGURES: Final = (
     *("n", "accuracy", "macro_f1", "cancer_recall", "cancer_specificity"),

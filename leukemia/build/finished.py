@@ -155,10 +155,8 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
     state = load_checkpoint(weights, remedy)["state_dict"]
     try:
         views = cfg.trainer.tta
+        _check(cfg, run)
         cfg.trainer = on_this_machine(cfg.trainer, trainer)
-        build_classes(cfg)
-        if cfg.data.name != "embeddings":
-            build_preprocess(cfg)
         hardware = build_hardware(cfg)
         network, _ = build_network(cfg, _embed_dim(cfg, state), load=False)
     # Settings that nobody could have trained with make torch raise nearly anything.
@@ -172,6 +170,16 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
     if cfg.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     return FinishedRun(run, cfg, network, hardware, bool(views and not cfg.trainer.tta))
+
+
+def _check(cfg: DictConfig, run: RunDir) -> None:
+    """Refuse settings that no run was trained with."""
+    try:
+        build_classes(cfg)
+        if cfg.data.name != "embeddings":
+            build_preprocess(cfg)
+    except UserError as error:
+        raise UserError(f"'{run.config}' is no config of a run: {error}") from error
 
 
 def _embed_dim(cfg: DictConfig, state: dict[str, torch.Tensor]) -> int | None:
