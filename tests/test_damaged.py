@@ -22,7 +22,7 @@ from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
 from leukemia.report.predictions import Predictions, read_predictions
 from leukemia.report.scores import Scores
-from leukemia.report.study import read_trial
+from leukemia.report.study import read_study, read_trial
 from leukemia.run import NEEDED, RunDir, open_run
 from tests.commands import run_here, seal
 
@@ -413,3 +413,83 @@ def test_no_table_has_a_formula_and_all_are_read_back(tmp_path: Path):
         with (tmp_path / name).open(newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
         assert [cell for cell in cells if cell.startswith(tuple("=+-@\t"))] == [], name
+
+
+@pytest.fixture(scope="module")
+def begun(finished: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that a kill ended after its last epoch, before the last stage was noted."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("begun") / "run")
+    (folder / "DONE").unlink()
+    (folder / "checkpoints" / "finetune.ckpt").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        *((f"checkpoints/{name}.ckpt", b"") for name in ("head", "last", "best")),
+        ("checkpoints/last.ckpt", [1, 2]),
+        ("checkpoints/last.ckpt", {"state_dict": {}}),
+        ("checkpoints/head.ckpt", 5),
+        ("config.yaml", b"5"),
+        ("history.csv", b"a\n1\n"),
+        ("split.csv", b"\x00\xff"),
+    ],
+)
+def test_a_resume_of_a_damaged_run_is_one_line(
+    begun: Path, cache: Path, tmp_path: Path, file: str, damage: object
+):
+    run = shutil.copytree(begun, tmp_path / "run")
+    if isinstance(damage, bytes):
+        (run / file).write_bytes(damage)
+    else:
+        torch.save(damage, run / file)
+    before = (run / file).read_bytes()
+    done = run_here("train", f"resume={run}", cache=cache, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"{run / file}" in done.stderr
+    assert (run / file).read_bytes() == before
+    assert not (run / "DONE").exists()
+
+
+def study_of(run: Path, folder: Path) -> Path:
+    """A study whose one trial is the run."""
+    shutil.copytree(run, folder / "0")
+    record = {
+        "name": "s",
+        "metric": "nll",
+        "tie_break": [],
+        "chart": "bars",
+        "trials": [{"x": "1"}],
+    }
+    (folder / "study.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "5", "{}", '{"name": "a", "metric": 5, "tie_break": 1}', '{"trials": [1]}']
+)
+def test_a_damaged_record_of_a_study_is_one_line(small: Path, tmp_path: Path, text: str):
+    folder = study_of(small, tmp_path / "study")
+    assert read_study(folder).trials[0].status == "done"
+    (folder / "study.json").write_text(text)
+    with pytest.raises(UserError, match=r"study\.json"):
+        read_study(folder)
+
+
+@pytest.mark.parametrize("name", ["winner", ".locks", "0/checkpoints/last.partial", "figures"])
+def test_no_link_leads_out_of_a_study(small: Path, tmp_path: Path, name: str):
+    folder = study_of(small, tmp_path / "study")
+    (tmp_path / "outside").mkdir()
+    (folder / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(UserError, match=r"is a link that leads out of"):
+        read_study(folder)
+
+
+@pytest.mark.parametrize("text", [b"", b"../../x", b"\xff", b"a\nb", b"a" * 5000])
+def test_an_id_of_wandb_that_is_none_is_one_line(tmp_path: Path, text: bytes):
+    wandb = pytest.importorskip("leukemia.tracking.wandb")
+    (tmp_path / "wandb.id").write_bytes(text)
+    with pytest.raises(UserError, match=r"wandb\.id"):
+        wandb._id_of(RunDir(tmp_path))

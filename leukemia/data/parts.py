@@ -117,7 +117,7 @@ def check_same(path: Path, text: str, unreadable: Mapping[str, str]) -> None:
     Raises:
         UserError: the two differ; the first files that do are named.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     before = {row["file"]: row for row in read_table(path)}
     now = {row["file"]: row for row in map(_from_cells, csv.DictReader(io.StringIO(text)))}
