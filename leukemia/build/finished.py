@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from leukemia.build.network import build_hardware, build_network
 from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
-from leukemia.model.checkpoint import load_checkpoint, load_into
 from leukemia.model.hardware import Hardware, on_this_machine
 from leukemia.model.network import Embedder, Network, check_finite, judge_batch
-from leukemia.plain import read_json
+from leukemia.model.saved import load_checkpoint, load_into
+from leukemia.plain import REMEDY, read_json
 from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
@@ -159,12 +158,12 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
         cfg.trainer = on_this_machine(cfg.trainer, trainer)
         hardware = build_hardware(cfg)
         network, _ = build_network(cfg, _embed_dim(cfg, state), load=False)
+    except UserError:
+        raise
     # Settings that nobody could have trained with make torch raise nearly anything.
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"'{run.config}' is no config of a run: {str(error).splitlines()[0]}. Bring it back "
-            f"from a copy, or train the run anew."
-        ) from error
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"'{run.config}' is no config of a run: {reason}. {REMEDY}") from error
     load_into(network, state, weights, remedy)
     network.to(torch.device(hardware.accelerator)).eval()
     if cfg.trainer.channels_last:

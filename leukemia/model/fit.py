@@ -20,16 +20,14 @@ from tqdm import tqdm
 from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
 from leukemia.model.checkpoint import (
-    PROGRESS,
     AtomicCheckpointIO,
     BestCheckpoint,
     LastCheckpoint,
-    check_fits,
-    load_checkpoint,
 )
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
 from leukemia.model.network import Outputs, check_finite
+from leukemia.model.saved import PROGRESS, check_fits, load_checkpoint
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
