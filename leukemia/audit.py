@@ -14,7 +14,7 @@ from leukemia.atomic import write_text
 from leukemia.check import check_count, check_number
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
-from leukemia.text import visible
+from leukemia.text import as_cell, visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,7 +173,8 @@ def _groups_csv(found: "Audit") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["file", "group"])
-    writer.writerows(zip(found.files, (found.groups + 1).tolist(), strict=True))
+    files = map(as_cell, found.files)
+    writer.writerows(zip(files, (found.groups + 1).tolist(), strict=True))
     return out.getvalue()
 
 

@@ -49,11 +49,15 @@ def _predictions(path: Path, part: str) -> Predictions:
             f"'{path}' holds no predictions of the part '{part}': make them with "
             f"`python -m leukemia.evaluate run={path} part={part}`."
         )
+    if run.done and table.parent == run.path / "predictions":
+        run.verify(f"predictions/{table.name}")
     return read_predictions(table, build_classes(settings))
 
 
 def _groups(run: RunDir, table: Predictions) -> NDArray[np.int64]:
     """Which files belong together by the run's split: copies, patients, acquisitions."""
+    if run.done:
+        run.verify("split.csv")
     group_of = {row["file"]: row["group"] for row in read_table(run.split)}
     names = [group_of.get(file, f"alone {file}") for file in table.files]
     return np.unique(names, return_inverse=True)[1]

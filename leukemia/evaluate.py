@@ -1,7 +1,8 @@
 """Score a finished run, or compare several: ``python -m leukemia.evaluate``."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,13 +99,11 @@ def score(cfg: DictConfig) -> None:
     if own:
         figures[name] = mark(own.split, figures[name])
     # Each validation image is itself among what the score measures the distance to.
-    strange = None if own and part == "val" else strangeness(finished, data, seen.embeddings)
+    strange = None if own and part == "val" else strangeness(finished, seen.embeddings)
     if strange is not None:
         figures[name]["out_of_distribution"] = strange.mean()
         notes.append(told(strange))
     output = _output(cfg, finished, name)
-    predictions.write(output / "predictions.csv")
-    write_json(output / "metrics.json", figures)
     tables = {name: predictions}
     pictures = dict(show_mistakes(own, tables).get(name, {})) if own else {}
     attention: dict[str, Mapping[str, NDArray[np.float64]]] = {}
@@ -137,8 +136,11 @@ def score(cfg: DictConfig) -> None:
         pictures={name: pictures},
         attention=attention,
     )
-    write_report(output / "report.html", findings)
-    write_figures(output / "figures", findings)
+    with _writing(finished, output):
+        predictions.write(output / "predictions.csv")
+        write_json(output / "metrics.json", figures)
+        write_report(output / "report.html", findings)
+        write_figures(output / "figures", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
     print_operating(judgement["operating"], calibration)
 
@@ -164,8 +166,10 @@ def score_suite(cfg: DictConfig) -> None:
     spec = {key: value for key, value in cfg.suite.items() if key != "name"}
     suite = run_suite(finished, data, part, title=title, progress=cfg.trainer.progress, **spec)
     output = _output(cfg, finished, part)
-    write_json(output / f"suite_{name}.json", {"run": str(cfg.run), "part": part} | suite.to_dict())
-    write_suite(output, name, suite)
+    told = {"run": str(cfg.run), "part": part} | suite.to_dict()
+    with _writing(finished, output):
+        write_json(output / f"suite_{name}.json", told)
+        write_suite(output, name, suite)
     print(f"{part} (n = {suite.n}), moderate strengths: {', '.join(map(str, suite.moderate))}")
     print_rows(*summary_rows(suite))
     print(f"suite: {output / f'suite_{name}.html'}")
@@ -218,7 +222,8 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     found = find_images(cfg.data.root)
     scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
     output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
-    write_text(output, scores.to_csv())
+    with _writing(finished, output):
+        write_text(output, scores.to_csv())
     print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
     if found.passed_over:
         print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
@@ -239,6 +244,14 @@ def _name(folder: str) -> str:
     """What the figures of other images are filed under: never the name of a part of the run."""
     name = Path(folder).resolve().name
     return name if name and name not in PARTS else f"folder_{name}"
+
+
+@contextmanager
+def _writing(finished: "FinishedRun", output: Path) -> Iterator[None]:
+    """Hold the run while files are written into it: what kills left there is then removed."""
+    own = output.resolve().is_relative_to(finished.run.path.resolve())
+    with finished.run.held(wait=True) if own else nullcontext():
+        yield
 
 
 def _output(cfg: DictConfig, finished: "FinishedRun", name: str) -> Path:

@@ -15,9 +15,10 @@ from leukemia.build.model import (
 from leukemia.build.network import build_network
 from leukemia.data.memory import fit_workers
 from leukemia.environment import Sessions
-from leukemia.model.checkpoint import load_checkpoint, load_into, save_atomically
+from leukemia.model.checkpoint import save_atomically
 from leukemia.model.discriminant import fit_discriminant_stage, start_at_discriminant
 from leukemia.model.fit import History, Row, Stage, best_epoch, fit_stage
+from leukemia.model.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
 from leukemia.run import RunDir
 from leukemia.tracking import Trackers

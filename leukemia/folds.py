@@ -1,6 +1,5 @@
 """A study over folds: every image is predicted once, by the run that never saw it."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from leukemia.report.folds_page import POOLED, fold_part, folds_file
 from leukemia.report.metrics import summarize
 from leukemia.report.predictions import Predictions
 from leukemia.report.study import FOLD, Study, Trial
-from leukemia.run import RunDir, write_json
+from leukemia.run import RunDir, read_figures, write_json
 
 
 def check_folds(
@@ -70,8 +69,7 @@ def pool_folds(study: Study, places: Mapping[str, Any] = MappingProxyType({})) -
     """
     folder = RunDir(study.path)
     if folder.metrics.is_file():
-        before: dict[str, Any] = json.loads(folder.metrics.read_text())[POOLED]
-        return before
+        return read_figures(folder.metrics, POOLED)
     tables: list[Predictions] = []
     groups: list[NDArray[np.int64]] = []
     metrics: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from leukemia.text import visible
 
 if TYPE_CHECKING:
     from leukemia.data.inputs import Found
-    from leukemia.report.scores import Scores, Strange
+    from leukemia.report.scores import Scores
 
 NO_DIAGNOSIS = "Research software, no diagnosis."
 
@@ -58,7 +58,7 @@ def predict(cfg: DictConfig) -> None:
         if output is not None:
             write_text(output, scores.to_csv() if form == "csv" else scores.to_jsonl())
             print(f"Written to {output}")
-        print(*_notes(own, wanted, cfg.run, scores.strange), sep="\n")
+        print(*_notes(own, wanted), sep="\n")
     if found.passed_over:
         print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     for file in bad:
@@ -101,9 +101,7 @@ def _summary(scores: "Scores") -> str:
     return f"{len(scores)} images: {', '.join(parts)};"
 
 
-def _notes(
-    own: DictConfig, wanted: dict[str, object], run: str, strange: "Strange | None"
-) -> list[str]:
+def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
     notes = []
     if own.data.name == "synthetic":
         notes.append("This run saw painted smears only: its answers say nothing about leukemia.")
@@ -111,11 +109,6 @@ def _notes(
         notes.append(
             "The calibration was fitted without test-time views (trainer.tta=false): "
             "here it holds only roughly."
-        )
-    if strange is None:
-        notes.append(
-            "No out-of-distribution scores: this run holds no ood.npz. "
-            f"`python -m leukemia.evaluate run={run}`, where its images are, adds it."
         )
     return [*notes, NO_DIAGNOSIS]
 

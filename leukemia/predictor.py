@@ -124,7 +124,8 @@ class Predictor:
     def _doubtful(self, rows: Floats) -> NDArray[np.bool_]:
         flat = self._calibrated(rows[:, :-1])
         near = self.calibration.close(flat, self.classes, SLACK)
-        return np.asarray(near | (flat.max(axis=1) < SURE))
+        # Also what is no number, such as a sum beyond range.
+        return np.asarray(near | ~(flat.max(axis=1) >= SURE))
 
 
 def open_predictor(run: str | PathLike[str], **trainer: object) -> Predictor:

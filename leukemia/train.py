@@ -46,10 +46,11 @@ def train(cfg: DictConfig) -> None:
         Training(run, cfg).run_all()
         return
     values = given(cfg, cli.overrides())
-    run, cfg = open_run(Path(cfg.resume))
-    if run.done:
-        print(f"{run.path} is finished already.")
+    run = RunDir(Path(cfg.resume))
+    if run.config.is_file() and run.done:
+        print(run.reopen())
         return
+    run, cfg = open_run(run.path)
     Training(run, cfg, values).run_all()
 
 

@@ -192,7 +192,7 @@ def hold(run: RunDir) -> Iterator[None]:
 
 
 def _said(run: RunDir) -> str:
-    figures = json.loads(run.metrics.read_text())["val"]
+    figures = run.figures("val")
     values = [f"{name} {shown(figures[name])}" for name in TOLD]
     return f"{run.path}: done; validation: {', '.join(values)}"
 

@@ -1,6 +1,5 @@
 """The winner of a study, scored on test: once, and from the weights its trials left."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +11,11 @@ from leukemia.build.describe import describe_run
 from leukemia.build.finished import open_finished
 from leukemia.build.parts import judge_part, own_data, placed
 from leukemia.errors import UserError
+from leukemia.plain import read_json
 from leukemia.report.predictions import read_predictions
 from leukemia.report.study import Study, Trial, mean
 from leukemia.results import caveats, record, write_page
-from leukemia.run import RunDir, open_run, write_json
+from leukemia.run import RunDir, open_run, sweep, write_json
 
 SHOWN = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")
 
@@ -28,6 +28,7 @@ def score_winner(
     Nothing is trained: their best weights predict the part ``test`` of their own split.csv.
     ``winner/<trial>/`` receives what a single run leaves, ``winner/winner.json`` which trials
     won by which rule, and the means of both parts. What was scored before is not scored again.
+    The study's lock must be held.
 
     Args:
         study: the study.
@@ -43,14 +44,15 @@ def score_winner(
     folder = study.path / "winner"
     chosen = folder / "chosen.json"
     choice = {"trials": [trial.number for trial in group], "rule": str(study.rule)}
-    before = json.loads(chosen.read_text()) if chosen.is_file() else None
-    if before is not None and before["trials"] != choice["trials"]:
+    before = read_json(chosen).get("trials") if chosen.is_file() else None
+    if before is not None and before != choice["trials"]:
         raise UserError(
             f"The winner is now trial {choice['trials']} by {study.rule}, but the test part was "
-            f"opened for trial {before['trials']} before: it is opened once. Give the rule that "
+            f"opened for trial {before} before: it is opened once. Give the rule that "
             f"the study was begun with, or remove '{folder}' and say so where you report it."
         )
     write_json(chosen, choice)  # before the test part is opened
+    sweep(folder)
     runs = [RunDir(folder / str(trial.number)) for trial in group]
     tables = [
         _score_trial(study, trial, run, places) for trial, run in zip(group, runs, strict=True)
@@ -73,8 +75,7 @@ def _score_trial(
     study: Study, trial: Trial, run: RunDir, places: Mapping[str, Any]
 ) -> dict[str, float | None]:
     if run.done:
-        figures: dict[str, float | None] = json.loads(run.metrics.read_text())["test"]
-        return figures
+        return run.figures("test")
     finished = placed(open_finished(trial.path, progress=False), places)
     _, cfg = open_run(trial.path)
     data = own_data(finished)
@@ -101,7 +102,7 @@ def _score_trial(
         title=f"Winner of the study {study.name}: trial {trial.number}",
         metrics=metrics,
         predictions=predictions,
-        environment=json.loads((run.path / "environment.json").read_text()),
+        environment=run.conditions(),
         notes=[
             f"Chosen among {len(study.trials)} trials by {study.rule}; the test part was opened "
             f"for the winner alone.",

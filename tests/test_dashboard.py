@@ -8,15 +8,19 @@ import pytest
 
 from leukemia.dashboard import describe, workspace
 from leukemia.errors import UserError
-from tests.commands import run_here
+from tests.commands import run_here, seal
 
 FIGURE = {"accuracy": 0.5, "macro_f1": 0.5, "cancer_recall": 0.5, "cancer_specificity": 0.5}
+FIGURE |= {"n": 4, "roc_auc": 0.5, "average_precision": 0.5, "brier": 1.0, "ece": 0.1}
+FIGURE |= {"interval": {}}
 CONFIG = """
 seed: 0
 model: {name: resnet18, head: {name: linear}}
 loss: {name: dual, lambda_bce: 1.0}
 logger: {wandb: true, group: null}
 """
+OTHERS = ("data", "split", "stain", "mask", "crop", "augment", "stage", "schedule", "trainer")
+CONFIG += "".join(f"{name}: {{}}\n" for name in (*OTHERS, "report"))
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def begun(tmp_path: Path) -> Path:
     (trial / "config.yaml").write_text(CONFIG)
     (trial / "metrics.json").write_text(json.dumps({"val": {**FIGURE, "nll": 1.0}}))
     (trial / "environment.json").write_text('{"wall_seconds": 1.0}')
-    (trial / "DONE").touch()
+    seal(trial)
     record = {
         "name": "grid",
         "metric": "cancer_recall",

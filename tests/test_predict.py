@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from leukemia.data import inputs
-from tests.commands import CLASSES, QUIET, probabilities, rows, run, run_here
+from tests.commands import CLASSES, QUIET, probabilities, rows, run, run_here, seal
 from tests.odd_files import write_bad, write_good
 
 COLUMNS = [
@@ -141,32 +141,12 @@ def test_one_bad_image_is_named_with_its_reason(finished, folder, cache, tmp_pat
     assert "1 of 1 files" in done.stderr
 
 
-def test_a_run_that_cannot_tell_says_what_helps_and_evaluate_does(
-    finished, smears, smear, cache, tmp_path
-):
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    (run / "ood.npz").unlink()
-    output = tmp_path / "out.csv"
-    words = [f"run={run}", f"input={smear}", f"output={output}"]
-    before = run_here("predict", *words, cache=cache, cwd=tmp_path)
-    assert "No out-of-distribution scores" in before.stdout
-    assert list(rows(output)[0]) == COLUMNS[:-2]
-    told = f"`python -m leukemia.evaluate run={run}`"
-    assert told in before.stdout
-    assert run_here("evaluate", f"run={run}", cache=cache, cwd=tmp_path).returncode == 0
-    after = run_here("predict", *words, cache=cache, cwd=tmp_path)
-    assert "No out-of-distribution scores" not in after.stdout
-    assert list(rows(output)[0]) == COLUMNS
-    with np.load(run / "ood.npz") as ours, np.load(finished / "ood.npz") as theirs:
-        np.testing.assert_allclose(ours["bank"], theirs["bank"], atol=1e-6)
-
-
 def test_views_that_the_calibration_never_saw_are_said(finished, smear, cache, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(finished, plain)
     config = plain / "config.yaml"
     config.write_text(config.read_text().replace("tta: true", "tta: false"))
+    seal(plain)
     settings = [f"run={plain}", f"input={smear}", "trainer.tta=true"]
     done = run_here("predict", *settings, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,5 @@
 """A finished run, opened to be used: its settings, its weights, its preprocessing."""
 
-import json
-import pickle
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,9 @@ from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
 from leukemia.model.hardware import Hardware, on_this_machine
-from leukemia.model.network import Embedder, Network, judge_batch
+from leukemia.model.network import Embedder, Network, check_finite, judge_batch
+from leukemia.model.saved import load_checkpoint, load_into
+from leukemia.plain import REMEDY, read_json
 from leukemia.report.calibration import Calibration, fit_calibration
 from leukemia.report.ood import Known, read_known
 from leukemia.report.predictions import read_predictions
@@ -63,12 +63,12 @@ class FinishedRun:
 
     @cached_property
     def known(self) -> Known | None:
-        """What the run knows, to tell what is out of distribution; None for one that wrote none.
+        """What the run knows, to tell what is out of distribution; None for one of no images.
 
         Raises:
             UserError: its file cannot be read.
         """
-        return read_known(self.run.known) if self.run.known.is_file() else None
+        return None if self.cfg.data.name == "embeddings" else read_known(self.run.known)
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Return the class probabilities (N, C) of one batch, computed as training's end did.
@@ -88,7 +88,10 @@ class FinishedRun:
             network: to compute with instead of the run's own, in a precision of its own.
 
         Returns:
-            (N, C + 1); the last column is nan where the run wrote no `known`.
+            (N, C + 1), all finite; the last column is nan for a run of embeddings.
+
+        Raises:
+            UserError: the run's own network makes of an image what is no finite number.
         """
         device = torch.device(self.hardware.accelerator)
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
@@ -104,6 +107,8 @@ class FinishedRun:
                 tta=trainer.tta,
                 channels_last=trainer.channels_last,
             )
+        if network is None:
+            check_finite(found, f"the run '{self.run.path}'")
         strange = np.full(len(pixels), np.nan)
         if self.known is not None:
             strange = self.known.score(found.embeddings.cpu().numpy())
@@ -118,7 +123,7 @@ class FinishedRun:
         run = self.run
         path = run.single_view_calibration if self.single_view else run.calibration
         if path.is_file():
-            stored = Calibration.from_dict(json.loads(path.read_text()), str(path))
+            stored = Calibration.from_dict(read_json(path), str(path))
             if sensitivity in (None, stored.sensitivity):
                 return stored
         validation = read_predictions(self.run.predictions("val"), self.classes)
@@ -135,7 +140,8 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
         **trainer: settings of ``trainer`` that shall differ from the run's, such as ``progress``.
 
     Raises:
-        UserError: it is no run directory, is not finished, or its weights do not fit.
+        UserError: it is no run directory, is not finished, a file of it is not what it was
+            finished with, or its weights do not fit.
     """
     run, cfg = open_run(path)
     if not run.done:
@@ -143,27 +149,40 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
             f"The run '{path}' is not finished: go on with `python -m leukemia.train "
             f"resume={path}` first."
         )
-    views = cfg.trainer.tta
-    cfg.trainer = on_this_machine(cfg.trainer, trainer)
-    hardware = build_hardware(cfg)
-    weights = run.checkpoints / "best.ckpt"
+    run.verify()
+    weights, remedy = run.checkpoints / "best.ckpt", "Train the run anew."
+    state = load_checkpoint(weights, remedy)["state_dict"]
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+        views = cfg.trainer.tta
+        _check(cfg, run)
+        cfg.trainer = on_this_machine(cfg.trainer, trainer)
+        hardware = build_hardware(cfg)
         network, _ = build_network(cfg, _embed_dim(cfg, state), load=False)
-        network.load_state_dict(state)
-    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"The weights '{weights}' cannot be loaded: {str(error).splitlines()[0]} "
-            f"Train the run anew."
-        ) from error
+    except UserError:
+        raise
+    # Settings that nobody could have trained with make torch raise nearly anything.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"'{run.config}' is no config of a run: {reason}. {REMEDY}") from error
+    load_into(network, state, weights, remedy)
     network.to(torch.device(hardware.accelerator)).eval()
     if cfg.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     return FinishedRun(run, cfg, network, hardware, bool(views and not cfg.trainer.tta))
 
 
+def _check(cfg: DictConfig, run: RunDir) -> None:
+    """Refuse settings that no run was trained with."""
+    try:
+        build_classes(cfg)
+        if cfg.data.name != "embeddings":
+            build_preprocess(cfg)
+    except UserError as error:
+        raise UserError(f"'{run.config}' is no config of a run: {error}") from error
+
+
 def _embed_dim(cfg: DictConfig, state: dict[str, torch.Tensor]) -> int | None:
     """Return the size of the embeddings that a run without images was trained on."""
     if cfg.data.name != "embeddings":
         return None
-    return next(value.shape[1] for value in state.values() if value.ndim == 2)
+    return next((value.shape[1] for value in state.values() if value.ndim == 2), 1)

@@ -1,7 +1,6 @@
 """The images that a finished run is scored on: its own parts, or another folder."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,12 @@ from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.files import name_some
 from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.memory import fit_workers
-from leukemia.data.overlap import shared_images, thumbnails
+from leukemia.data.overlap import SIDE, shared_images, thumbnails
 from leukemia.data.parts import Split, read_split, read_table
 from leukemia.errors import UserError
 from leukemia.machine import take_over
 from leukemia.model.fit import predict
 from leukemia.model.network import Outputs
-from leukemia.report.ood import fit_known
 
 
 def own_data(finished: FinishedRun, root: str | None = None) -> Sources:
@@ -112,7 +110,9 @@ def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[
     kept = [i for i, row in enumerate(table) if row["part"] in ("train", "val")]
     seen = [table[i] for i in kept]
     by_content = {row["sha256"]: row for row in seen}
-    near = dict(shared_images(thumbnails(pixels), np.load(run.thumbnails)[kept]))
+    near = dict(
+        shared_images(thumbnails(pixels), _read_thumbnails(run.thumbnails, len(table))[kept])
+    )
     twins = [
         by_content.get(sha256) or (seen[near[i]] if i in near else None)
         for i, sha256 in enumerate(manifest.sha256)
@@ -130,6 +130,21 @@ def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[
         )
 
 
+def _read_thumbnails(path: Path, n: int) -> npt.NDArray[np.uint8]:
+    """Return the thumbnails (N, 32, 32) of the images that a run's split.csv lists."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if found.shape != (n, SIDE, SIDE) or found.dtype != np.uint8:
+            raise ValueError(f"{found.dtype} of shape {found.shape} for {n} images")
+    # What is no array makes numpy raise nearly anything.
+    except Exception as error:
+        raise UserError(
+            f"The thumbnails '{path}' cannot be used: {error}. Bring the file back from a copy, or "
+            f"train the run anew."
+        ) from error
+    return np.asarray(found)
+
+
 def judge_part(
     finished: FinishedRun, data: ArrayDataModule, part: str, *, single: bool = False
 ) -> Outputs:
@@ -144,25 +159,17 @@ def judge_part(
     data.eval_batch_size = finished.cfg.trainer.eval_batch_size
     module = build_classifier(finished.cfg, finished.network).eval()
     module.tta &= not single
-    return predict(module, data.loader(part), finished.hardware)
+    whose = f"the run '{finished.run.path}'"
+    return predict(module, data.loader(part), finished.hardware, whose)
 
 
-def strangeness(
-    finished: FinishedRun, data: ArrayDataModule, embeddings: torch.Tensor
-) -> npt.NDArray[np.bool_] | None:
-    """Return which images are out of distribution, (N,); None where none can be told.
-
-    Makes up for a run of an earlier version, which did not write what it knows.
+def strangeness(finished: FinishedRun, embeddings: torch.Tensor) -> npt.NDArray[np.bool_] | None:
+    """Return which images are out of distribution, (N,); None for a run of embeddings.
 
     Args:
         finished: the run.
-        data: which the images are of.
         embeddings: of the images, (N, d).
     """
-    if isinstance(data, SmearDataModule) and not finished.run.known.is_file():
-        known = fit_known(judge_part(finished, data, "val", single=True).embeddings.numpy())
-        with suppress(OSError):  # a run that may only be read
-            known.save(finished.run.known)
     if finished.known is None:
         return None
     return np.asarray(finished.known.score(embeddings.numpy()) > finished.known.limit)

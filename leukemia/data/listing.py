@@ -6,6 +6,7 @@ from pathlib import Path
 from leukemia.data.files import name_some
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
+from leukemia.text import from_cell
 
 
 def read_column(
@@ -15,7 +16,7 @@ def read_column(
 
     Args:
         path: the table; it has the columns ``file`` (as in the manifest) and ``column``, and may
-            have others.
+            have others; a name with ``./`` before it is the one behind that.
         column: what is wanted.
         manifest: the N images.
         setting: what an error calls the table.
@@ -38,7 +39,7 @@ def read_column(
     cells: dict[str, str] = {}
     twice, empty = [], []
     for line in lines:
-        name = line["file"]
+        name = from_cell(line["file"])
         if name in cells:
             twice.append(f"'{name}'")
         if not line[column]:

@@ -16,6 +16,7 @@ from leukemia.data.files import name_some
 from leukemia.data.listing import read_column, read_lines
 from leukemia.data.manifest import Manifest
 from leukemia.errors import UserError
+from leukemia.text import as_cell, from_cell
 
 PARTS: Final = ("train", "val", "test")
 
@@ -100,7 +101,8 @@ def split_text(split: Split, manifest: Manifest, classes: Classes) -> str:
     writer.writerow(_COLUMNS)
     for row, part in sorted(part_of.items()):
         label = classes.names[manifest.labels[row]]
-        writer.writerow([manifest.files[row], manifest.sha256[row], label, split.groups[row], part])
+        cells = [as_cell(manifest.files[row]), manifest.sha256[row], as_cell(label)]
+        writer.writerow([*cells, split.groups[row], part])
     return buffer.getvalue()
 
 
@@ -115,10 +117,10 @@ def check_same(path: Path, text: str, unreadable: Mapping[str, str]) -> None:
     Raises:
         UserError: the two differ; the first files that do are named.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     before = {row["file"]: row for row in read_table(path)}
-    now = {row["file"]: row for row in csv.DictReader(io.StringIO(text))}
+    now = {row["file"]: row for row in map(_from_cells, csv.DictReader(io.StringIO(text)))}
     wrong = [
         f"'{file}' {_change(before.get(file), now.get(file), unreadable.get(file))}"
         for file in dict.fromkeys([*before, *now])
@@ -201,7 +203,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
             f"Expected the split '{path}' to have the columns {','.join(_COLUMNS)}, "
             f"but got '{','.join(columns)}'."
         )
-    return lines
+    return list(map(_from_cells, lines))
+
+
+def _from_cells(line: dict[str, str]) -> dict[str, str]:
+    return line | {name: from_cell(line[name]) for name in ("file", "label")}
 
 
 def _groups_of_all(manifest: Manifest, group_of: dict[int, int]) -> NDArray[np.int64]:

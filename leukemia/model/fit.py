@@ -20,16 +20,14 @@ from tqdm import tqdm
 from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
 from leukemia.model.checkpoint import (
-    PROGRESS,
     AtomicCheckpointIO,
     BestCheckpoint,
     LastCheckpoint,
-    check_fits,
-    load_checkpoint,
 )
 from leukemia.model.classifier import Batch, Classifier
 from leukemia.model.hardware import Hardware
-from leukemia.model.network import Outputs
+from leukemia.model.network import Outputs, check_finite
+from leukemia.model.saved import PROGRESS, check_fits, load_checkpoint
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
@@ -366,8 +364,19 @@ def _is_over(state: dict[str, Any], stage: Stage) -> bool:
     return stopped or int(state["epoch"]) + 1 >= stage.epochs
 
 
-def predict(module: Classifier, loader: DataLoader[Batch], hardware: Hardware) -> Outputs:
-    """Return what a module around a whole network makes of a loader's rows, in their order."""
+def predict(
+    module: Classifier,
+    loader: DataLoader[Batch],
+    hardware: Hardware,
+    whose: str = "this training",
+) -> Outputs:
+    """Return what a module around a whole network makes of a loader's rows, in their order.
+
+    Raises:
+        UserError: an answer is no finite number; `whose` says whose network it is.
+    """
     with interruptible():
         batches = make_trainer(hardware).predict(module, loader)
-    return Outputs(*map(torch.cat, zip(*(batches or []), strict=True)))
+    found = Outputs(*map(torch.cat, zip(*(batches or []), strict=True)))
+    check_finite(found, whose)
+    return found

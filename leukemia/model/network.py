@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
+from leukemia.errors import UserError
+
 
 class Network(nn.Module):
     """Normalisation, backbone and head in one module, so that it takes raw pixels.
@@ -69,6 +71,26 @@ def judge_batch(
     embeddings = [network.embed(view) for view in views]
     scores = [network.head(embedding).double().softmax(1) for embedding in embeddings]
     return Outputs(torch.stack(scores).mean(0), scores[0], embeddings[0].float())
+
+
+def check_finite(found: Outputs, whose: str) -> None:
+    """Refuse answers that are no numbers, which would else be taken for a class.
+
+    Args:
+        found: of N inputs.
+        whose: the run or the training, in words.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    fine = [torch.isfinite(values).flatten(1).all(1) for values in found]
+    bad = int((~torch.stack(fine).all(0)).sum())
+    if bad:
+        raise UserError(
+            f"The network of {whose} answers {bad} of {len(found.probabilities)} images with what "
+            f"is no finite number: its weights, or the precision here, do not serve. Use "
+            f"trainer.precision=32-true, or train anew with a lower learning rate."
+        )
 
 
 def _views(inputs: torch.Tensor, *, tta: bool, channels_last: bool) -> list[torch.Tensor]:

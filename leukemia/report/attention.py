@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from leukemia.report.figures import ORANGE, STYLE, by_class, class_boxes
+from leukemia.text import as_cell
 
 PARTITION = ("nuclei", "background", "corner")
 """Regions that do not overlap and together are the image."""
@@ -114,7 +115,12 @@ class Attention:
         for row, (file, name, p) in enumerate(zip(files, predicted, p_cancer, strict=True)):
             cells = [float(values[row]) for values in columns.values()]
             writer.writerow(
-                [file, name, repr(float(p)), *("" if np.isnan(x) else f"{x:.6f}" for x in cells)]
+                [
+                    as_cell(file),
+                    as_cell(name),
+                    repr(float(p)),
+                    *("" if np.isnan(x) else f"{x:.6f}" for x in cells),
+                ]
             )
         return buffer.getvalue()
 

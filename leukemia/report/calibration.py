@@ -156,7 +156,7 @@ class Calibration:
             if not fits(values.get(name)):
                 raise UserError(
                     f"Expected {name} in {source} to be {expected}, but got "
-                    f"{values.get(name)!r}; delete the file and evaluate the run again."
+                    f"{values.get(name)!r}; bring the file back from a copy, or train the run anew."
                 )
         return cls(**{name: values[name] for name in _EXPECTED})
 

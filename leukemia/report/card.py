@@ -3,8 +3,10 @@
 After M. Mitchell et al. (2019), doi:10.1145/3287560.3287596.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,6 +24,7 @@ from leukemia.report.sections.probabilities import (
     calibration_said,
 )
 from leukemia.report.sections.summary import SCALARS
+from leukemia.text import visible
 
 _SOURCES = {
     "aria": (
@@ -37,6 +40,9 @@ _SOURCES = {
     ),
 }
 _OTHER_SOURCE = "Images of a folder; the run knows nothing of their origin but what is listed here."
+
+
+_MEANT = re.compile(r"([\\`*_|]|](?=[(\[:]))")  # what Markdown takes for more than itself
 
 
 def write_card(path: Path, found: Findings) -> None:
@@ -56,8 +62,13 @@ def write_card(path: Path, found: Findings) -> None:
         "checklists": _checklists,
     }
     filled = {name: "\n".join(section(found)).strip() for name, section in sections.items()}
-    notes = "\n".join(f"- {note}" for note in found.notes)
-    write_text(path, template.substitute(title=found.title, notes=notes, **filled))
+    notes = "\n".join(f"- {_plain(note)}" for note in found.notes)
+    write_text(path, template.substitute(title=_plain(found.title), notes=notes, **filled))
+
+
+def _plain(text: object) -> str:
+    """Return a text that Markdown shows as it is: no tag, picture, code, emphasis or new cell."""
+    return _MEANT.sub(r"\\\1", escape(visible(str(text)), quote=False))
 
 
 def _model(found: Findings) -> Iterator[str]:
@@ -140,7 +151,7 @@ def _data(found: Findings) -> Iterator[str]:
     )
     yield ""
     yield "- Label: the class folder of a file."
-    yield f"- Parts: split `{facts.split}`, listed in `split.csv`."
+    yield f"- Parts: split {_plain(facts.split)}, listed in `split.csv`."
     yield f"- **No two parts share {facts.disjoint}.** That is shown for patients only where the"
     yield "  groups are patients: nothing else is known of them here."
     yield f"- Unreadable files left out: {facts.skipped}."
@@ -176,7 +187,9 @@ def _figures(found: Findings) -> Iterator[str]:
             ],
         )
     if found.floors:
-        floors = "; ".join(f"{floor['name']} {floor['accuracy']:.3f}" for floor in found.floors)
+        floors = "; ".join(
+            f"{_plain(floor['name'])} {floor['accuracy']:.3f}" for floor in found.floors
+        )
         yield from ("", f"Simple features without shape reach on the test files: {floors}.")
 
 
@@ -187,11 +200,11 @@ def _thresholds(found: Findings) -> Iterator[str]:
         yield "benign one."
         return
     yield (
-        f"Chosen on {fitted.part} ({fitted.n} images) for a sensitivity of at least "
+        f"Chosen on {_plain(fitted.part)} ({fitted.n} images) for a sensitivity of at least "
         f"{fitted.sensitivity:g}, on calibrated probabilities: an image is called cancer from "
         f"P(cancer) = {fitted.threshold:.4g} on. The summary above takes the most probable class "
         f"instead. An image is uncertain below a top probability of {fitted.confidence:.4g}, "
-        f"which at most {fitted.review:.0%} of {fitted.part} have."
+        f"which at most {fitted.review:.0%} of {_plain(fitted.part)} have."
     )
     if found.judged:
         yield ""
@@ -203,7 +216,7 @@ def _calibration(found: Findings) -> Iterator[str]:
         yield "None was fitted: the probabilities are the network's own, and what they are worth is"
         yield "the calibration error, Brier score and likelihood above."
         return
-    yield calibration_said(found.calibration)
+    yield _plain(calibration_said(found.calibration))
     if found.judged:
         yield ""
         yield from _table(CALIBRATION_HEADER, calibration_rows(found))
@@ -221,7 +234,5 @@ def _checklists(found: Findings) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    for row in (header, ["---"] * len(header), *rows):
-        # A pipe or a line break in a cell would end it.
-        cells = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in row)
-        yield f"| {' | '.join(cells)} |"
+    lines = [f"| {' | '.join(map(_plain, row))} |" for row in (header, *rows)]
+    yield from (lines[0], f"|{' --- |' * len(header)}", *lines[1:])

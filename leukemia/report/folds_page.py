@@ -1,18 +1,20 @@
 """What the page of a study over folds says: all images together, each judged once."""
 
-import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from leukemia.classes import Classes
+from leukemia.errors import UserError
+from leukemia.plain import read_json
 from leukemia.report.curves import roc_and_pr
 from leukemia.report.figures import confusion_matrix, save
 from leukemia.report.intervals import shown
 from leukemia.report.page import image, table
 from leukemia.report.predictions import read_predictions
 from leukemia.report.study import FOLD, Study, Trial
+from leukemia.run import read_figures
 
 POOLED = "pooled"
 _FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "roc_auc", "nll", "ece")
@@ -46,12 +48,19 @@ def pooled_sections(study: Study) -> Iterator[str]:
     if not file.is_file():
         yield "<h2>All folds together</h2><p>Not every trial is done: the folds are closed.</p>"
         return
-    metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    record = json.loads(folds_file(study.path).read_text(encoding="utf-8"))
-    classes = Classes(tuple(record["classes"]["names"]), record["classes"]["benign"])
+    metrics = {name: read_figures(file, name) for name in (POOLED, *map(fold_part, study.trials))}
     pooled = metrics[POOLED]
+    record = read_json(folds_file(study.path))
+    try:
+        classes = Classes(tuple(record["classes"]["names"]), record["classes"]["benign"])
+        notes = [str(note) for note in record["notes"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"'{folds_file(study.path)}' has no {error}: remove it and '{file}', and give the "
+            f"study's command again."
+        ) from error
     yield f"<h2>All folds together</h2><p>{pooled['n']} images, each predicted once.</p>"
-    yield from (f"<p>{escape(note)}</p>" for note in record["notes"])
+    yield from (f"<p>{escape(note)}</p>" for note in notes)
     yield table(
         "Out-of-fold figures with 95% intervals over images (over groups, where there are some)",
         ["", *_FIGURES],

@@ -42,15 +42,26 @@ def read_history(path: Path) -> list[dict[str, Cell]]:
         number is one.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or a row has no stage or epoch, or another word.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [
-                {name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)
-            ]
+            rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Expected a history at {path}, but cannot read it: {error}") from error
+    return [_cells(row, path) for row in rows]
+
+
+def _cells(row: dict[str, str], path: Path) -> dict[str, Cell]:
+    """Return a row by column: its stage, its epoch, and numbers."""
+    cells = {name: _value(text) for name, text in row.items() if name is not None}
+    words = [name for name, value in cells.items() if isinstance(value, str)]
+    if None in row or words != ["stage"] or not isinstance(cells.get("epoch"), int):
+        raise UserError(
+            f"Expected every row of the history at {path} to have a stage, an epoch and numbers, "
+            f"but got {list(row.values())}: bring it back from a copy, or train the run anew."
+        )
+    return cells
 
 
 def _text(value: Cell) -> str:

@@ -4,7 +4,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,18 @@ class Known:
     limit: float
 
     def score(self, embeddings: NDArray[np.floating]) -> Floats:
-        """Return the scores (M,), in [0, 2], of embeddings (M, d)."""
+        """Return the scores (M,), in [0, 2], of embeddings (M, d).
+
+        Raises:
+            UserError: the embeddings are of another size than those of the bank, or not finite.
+        """
+        if embeddings.shape[1:] != self.bank.shape[1:]:
+            raise UserError(
+                f"ood.npz is of another network: its embeddings have {self.bank.shape[1]} numbers, "
+                f"but this one's have {embeddings.shape[1]}. Train the run anew."
+            )
+        if not np.isfinite(embeddings).all():
+            raise UserError("An image's embedding is not finite: train the run anew.")
         return _distances(_of_length_one(embeddings) @ self.bank.T)
 
     def save(self, path: Path) -> None:
@@ -76,14 +86,25 @@ def read_known(path: Path) -> Known:
     """Read what `Known.save` wrote.
 
     Raises:
-        UserError: it is no such file.
+        UserError: it is no such file, or its numbers are none that `fit_known` finds.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return Known(archive["bank"], float(archive["limit"]))
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            bank, limit = archive["bank"], archive["limit"]
+        if bank.ndim != 2 or bank.dtype != np.float32 or 0 in bank.shape:
+            raise ValueError(f"its bank is {bank.dtype} of shape {bank.shape}")
+        # Written so that nan fails the comparison too; a row of zeros stays one.
+        lengths = np.linalg.norm(bank, axis=1)
+        if not ((np.abs(lengths - 1) < 1e-3) | (lengths == 0)).all():
+            raise ValueError("its bank holds what has not length 1")
+        if limit.shape != () or not (0 <= limit < 2.001 or (np.isinf(limit) and len(bank) == 1)):
+            raise ValueError(f"its limit is {limit}")
+        return Known(bank, float(limit))
+    # What is no archive of arrays makes numpy raise nearly anything.
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"'{path}' cannot be read: {error}. Remove it; leukemia.evaluate writes it anew."
+            f"'{path}' cannot be used: {reason}. Bring it back from a copy, or train the run anew."
         ) from error
 
 

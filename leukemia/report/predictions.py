@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from leukemia.atomic import write_text
 from leukemia.classes import Classes
 from leukemia.errors import UserError
+from leukemia.text import as_cell, from_cell
 
 SUM_TOLERANCE = 1e-4
 
@@ -89,7 +90,8 @@ class Predictions:
         """Write the table as CSV, atomically and in full precision.
 
         Args:
-            path: the file; columns `file, label, p_<Class> ..., p_cancer, prediction`.
+            path: the file; columns `file, label, p_<Class> ..., p_cancer, prediction`. Names that
+                a spreadsheet would compute are written as `as_cell` says, and read back.
         """
         names = self.classes.names
         buffer = io.StringIO()
@@ -104,7 +106,10 @@ class Predictions:
             strict=True,
         ):
             writer.writerow(
-                [file, names[label], *map(repr, row), repr(cancer), names[predicted]],
+                [
+                    *(as_cell(file), as_cell(names[label])),
+                    *(*map(repr, row), repr(cancer), as_cell(names[predicted])),
+                ]
             )
         write_text(path, buffer.getvalue())
 
@@ -157,7 +162,7 @@ def read_predictions(path: Path, classes: Classes) -> Predictions:
         )
     try:
         return Predictions(
-            files=tuple(row["file"] for row in rows),
+            files=tuple(from_cell(row["file"] or "") for row in rows),
             labels=np.array([_label(row, classes) for row in rows], dtype=np.int64),
             probabilities=np.array([_probabilities(row, classes) for row in rows]),
             classes=classes,
@@ -171,12 +176,13 @@ def _columns(classes: Classes) -> list[str]:
 
 
 def _label(row: dict[str, str], classes: Classes) -> int:
-    if row["label"] not in classes.names:
+    label = from_cell(row["label"] or "")
+    if label not in classes.names:
         raise UserError(
             f"Expected the label of file '{row['file']}' to be one of {list(classes.names)}, "
-            f"but got '{row['label']}'."
+            f"but got '{label}'."
         )
-    return classes.names.index(row["label"])
+    return classes.names.index(label)
 
 
 def _probabilities(row: dict[str, str], classes: Classes) -> list[float]:

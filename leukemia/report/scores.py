@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukemia.classes import Classes
+from leukemia.errors import UserError
 from leukemia.report.predictions import cancer_probability
+from leukemia.text import as_cell
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Scores:
         certain: (N,); False where a human should look, see `operating.uncertain`.
         classes: names and order of the C classes.
         strange: of the N images; None for a run that cannot tell.
+
+    Raises:
+        UserError: a probability or a score is not finite; the first such file is named.
     """
 
     files: tuple[str, ...]
@@ -45,6 +50,16 @@ class Scores:
     certain: NDArray[np.bool_]
     classes: Classes
     strange: Strange | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for a class, or for known, without being a number."""
+        strange = [] if self.strange is None else [self.strange.scores]
+        bad = ~np.isfinite(np.column_stack([self.probabilities, *strange])).all(axis=1)
+        if bad.any():
+            raise UserError(
+                f"The run answers {bad.sum()} of {len(self)} images with what is no finite number, "
+                f"the first of them '{self.files[int(bad.argmax())]}': train the run anew."
+            )
 
     def __len__(self) -> int:
         """The number of images."""
@@ -112,13 +127,17 @@ class Scores:
             yield dict(zip(columns, values, strict=True))
 
     def to_csv(self) -> str:
-        """Return the table as CSV, in full precision; certain and ood are yes or no."""
+        """Return the table as CSV, in full precision; certain and ood are yes or no.
+
+        Names that a spreadsheet would compute are written as `as_cell` says.
+        """
         out = io.StringIO()
         writer = csv.DictWriter(out, self.columns, lineterminator="\n")
         writer.writeheader()
         for row in self.rows():
             flags = [key for key in ("certain", "ood") if key in row]
-            writer.writerow(row | {key: "yes" if row[key] else "no" for key in flags})
+            names = {key: as_cell(row[key]) for key in ("file", "prediction")}
+            writer.writerow(row | names | {key: "yes" if row[key] else "no" for key in flags})
         return out.getvalue()
 
     def to_jsonl(self) -> str:

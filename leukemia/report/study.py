@@ -4,7 +4,6 @@
 trials' own folders, so the table can be made at any time, also while the study runs.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from leukemia.errors import UserError
+from leukemia.plain import check_inside, read_json
 from leukemia.report.intervals import mean_interval
 from leukemia.report.rule import HIGHER_IS_BETTER, Rule
+from leukemia.run import RunDir
 
 DONE, FAILED, PRUNED, STARTED, WAITING = "done", "failed", "pruned", "started", "waiting"
 SEED, FOLD = "seed", "split.fold"
@@ -182,32 +183,38 @@ def read_study(folder: Path) -> Study:
     Raises:
         UserError: it is none.
     """
-    try:
-        record = json.loads(study_file(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    if not study_file(folder).is_file():
         raise UserError(
             f"Expected '{folder}' to be the folder of a study, but it holds no study.json: name "
             f"one that `python -m leukemia.train -m study=...` made."
+        )
+    check_inside(folder)
+    record = read_json(study_file(folder))
+    try:
+        name, chart = str(record["name"]), str(record["chart"])
+        rule = Rule(record["metric"], tuple(record["tie_break"]))
+        settings = [{str(k): str(v) for k, v in trial.items()} for trial in record["trials"]]
+    except (KeyError, TypeError, AttributeError, UserError) as error:
+        raise UserError(
+            f"'{study_file(folder)}' is no record of a study ({error}): give the study's command "
+            f"again, which writes it anew."
         ) from error
-    return Study(
-        folder,
-        record["name"],
-        Rule(record["metric"], tuple(record["tie_break"])),
-        record["chart"],
-        tuple(
-            read_trial(number, trial_folder(folder, number), settings)
-            for number, settings in enumerate(record["trials"])
-        ),
-        record.get("pooled", False),
-    )
+    trials = [
+        read_trial(number, trial_folder(folder, number), one) for number, one in enumerate(settings)
+    ]
+    return Study(folder, name, rule, chart, tuple(trials), bool(record.get("pooled", False)))
 
 
 def read_trial(number: int, path: Path, settings: dict[str, str]) -> Trial:
-    """Read a trial from its folder."""
-    if (path / "DONE").is_file():
-        figures = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["val"]
-        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-        return Trial(number, path, settings, DONE, figures, environment["wall_seconds"])
+    """Read a trial from its folder.
+
+    Raises:
+        UserError: it is done, and its figures are not those that it was finished with.
+    """
+    run = RunDir(path)
+    if run.done:
+        figures, seconds = run.figures("val"), run.conditions().get("wall_seconds")
+        return Trial(number, path, settings, DONE, figures, seconds)
     if pruned_file(path).is_file():
         why = pruned_file(path).read_text(encoding="utf-8").strip()
         return Trial(number, path, settings, PRUNED, error=why)

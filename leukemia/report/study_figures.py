@@ -14,6 +14,7 @@ from leukemia.report.intervals import shown
 from leukemia.report.parallel import parallel
 from leukemia.report.rule import HIGHER_IS_BETTER
 from leukemia.report.study import REPEATED, Study, Trial, mean, number, seed_interval, values
+from leukemia.run import RunDir
 
 _LINES = tuple((c, line) for line in ("-", "--", ":") for c in (BLUE, ORANGE, GREEN, GREY))
 _TITLES = {
@@ -170,6 +171,8 @@ def curves(study: Study) -> Figure:
 def _curve(
     axes: Axes, group: Sequence[Trial], metric: str, colour: str, line: str, name: str
 ) -> None:
+    for trial in group:
+        RunDir(trial.path).verify("history.csv")
     runs = [
         [float(row[metric]) for row in read_history(trial.path / "history.csv")  # type: ignore[arg-type]
          if row.get(metric) is not None]

@@ -1,12 +1,12 @@
 """What a study leaves beside its trials: ``trials.csv``, ``report.html`` and PNG figures."""
 
-import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from leukemia.atomic import write_text
+from leukemia.errors import UserError
+from leukemia.plain import read_json
 from leukemia.report.figures import save
 from leukemia.report.folds_page import folds_opening, pooled_sections
 from leukemia.report.intervals import shown
@@ -24,6 +24,7 @@ from leukemia.report.study import (
 )
 from leukemia.report.study_figures import draw, known, label
 from leukemia.report.trials_table import write_trials
+from leukemia.run import RunDir
 
 _FIGURES = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
 _CAPTIONS = {
@@ -76,12 +77,20 @@ def _winner(folder: Path) -> Iterator[str]:
     if not file.is_file():
         yield "<h2>Winner</h2><p>Not chosen yet: the test part is closed.</p>"
         return
-    winner: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    words = " ".join(f"{k}={v}" for k, v in winner["settings"].items()) or "the one setting"
+    winner = read_json(file)
+    try:
+        words = " ".join(f"{k}={v}" for k, v in winner["settings"].items()) or "the one setting"
+        trials = [int(number) for number in winner["trials"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"'{file}' names no winner ({error}): give the study's command again, which writes it "
+            f"anew."
+        ) from error
     yield f"<h2>Winner</h2><p>{escape(words)}</p>"
     rows = []
-    for number in winner["trials"]:
-        found = json.loads((folder / "winner" / str(number) / "metrics.json").read_text())
+    for number in trials:
+        run = RunDir(folder / "winner" / str(number))
+        found = {part: run.figures(part) for part in ("val", "test")}
         rows += [
             [
                 f"trial {number}, {part} (n = {found[part]['n']})",

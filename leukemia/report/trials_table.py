@@ -7,6 +7,7 @@ from typing import Any
 
 from leukemia.atomic import write_text
 from leukemia.report.study import Study
+from leukemia.text import as_words
 
 
 def write_trials(study: Study, path: Path) -> None:
@@ -25,10 +26,10 @@ def write_trials(study: Study, path: Path) -> None:
             [
                 trial.number,
                 trial.status,
-                *trial.settings.values(),
+                *map(as_words, trial.settings.values()),
                 *(_text(figures.get(name)) for name in names),
                 _text(trial.seconds),
-                trial.error,
+                as_words(trial.error),
             ]
         )
     write_text(path, buffer.getvalue())

@@ -1,6 +1,7 @@
 """Weights & Biases: one run for all stages, on one step axis, gone on with after a kill."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
+from leukemia.plain import read_text
 from leukemia.report.predictions import Predictions
 from leukemia.run import RunDir
 from leukemia.tracking import CURVES, EPOCH, History, Metrics, curves, scalars
@@ -80,7 +82,7 @@ class WandbTracker:
         # Hydra numbers the jobs of a multirun.
         self.trial = study is not None or folder.name.isdecimal()
         identity = {
-            "id": run.wandb_id.read_text().strip(),
+            "id": _id_of(run),
             "resume": "allow",
             "project": cfg.logger.project,
             "group": cfg.logger.group or study or (folder.parent.name if self.trial else None),
@@ -155,6 +157,17 @@ def _start(identity: dict[str, Any], mode: Mode, timeout: float) -> "wandb.Run":
         _tell(f"W&B: the server cannot be used, so offline: {str(error).splitlines()[0]}")
         wandb.teardown()  # it still holds the run
     return wandb.init(**identity, mode="offline", settings=settings)
+
+
+def _id_of(run: RunDir) -> str:
+    """Return the id that the run directory holds; it becomes part of a path."""
+    found = read_text(run.wandb_id, 1000).strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):
+        raise UserError(
+            f"'{run.wandb_id}' holds no id of a W&B run, but '{found[:80]}': remove it, and the "
+            f"run goes on as a new one there."
+        )
+    return found
 
 
 def _put_aside(folder: Path, run_id: str) -> None:

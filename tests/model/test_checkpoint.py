@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from leukemia.errors import UserError
-from leukemia.model.checkpoint import BestCheckpoint, load_checkpoint, load_into
+from leukemia.model.checkpoint import BestCheckpoint
+from leukemia.model.saved import load_checkpoint, load_into
 
 
 def best_of(folder: Path) -> BestCheckpoint:
@@ -70,11 +71,11 @@ def compressed(path: Path) -> None:
         (lambda path: path.write_bytes(b"\0" * 1000), "not a zip file"),
         (lambda path: path.write_bytes(written(path, WHOLE)[:-200]), "not a zip file"),
         (lambda path: path.write_bytes(flipped(written(path, WHOLE))), "is damaged"),
-        (lambda path: torch.save([1, 2], path), "a list in the place of state_dict"),
-        (lambda path: torch.save(5, path), "a int in the place of state_dict"),
+        (lambda path: torch.save([1, 2], path), "one list in the place of state_dict"),
+        (lambda path: torch.save(5, path), "one int in the place of state_dict"),
         (lambda path: torch.save({}, path), "nothing in the place of state_dict"),
-        (lambda path: torch.save({"state_dict": [1]}, path), "a list in the place of state_dict"),
-        (lambda path: torch.save({"state_dict": {"a": 1}}, path), "a int in the place of"),
+        (lambda path: torch.save({"state_dict": [1]}, path), "one list in the place of state_dict"),
+        (lambda path: torch.save({"state_dict": {"a": 1}}, path), "one int in the place of"),
         (
             lambda path: torch.save({"state_dict": {"a": torch.tensor([1.0, np.nan])}}, path),
             "the weights a are not finite",

@@ -167,7 +167,7 @@ def test_a_value_that_no_fit_gives_is_refused_by_name(name, value):
     message = str(refused.value)
     assert message.startswith(f"Expected {name} in runs/a/calibration.json to be ")
     assert repr(value) in message
-    assert "evaluate the run again" in message
+    assert "from a copy, or train the run anew" in message
     assert "\n" not in message
 
 

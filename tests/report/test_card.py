@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from leukemia.classes import Classes
 from leukemia.report.card import write_card
 from leukemia.report.metrics import summarize
 from tests.report.samples import CONFIG, FACTS, findings, judgement, random_predictions
@@ -110,3 +111,22 @@ def test_nothing_of_the_known_dataset_is_claimed_of_another(tmp_path, source, sa
 def test_a_cell_cannot_break_its_table(tmp_path):
     config = "model:\n  name: 'a|b'\n  head: {name: h}\n"
     assert "| Network | a\\|b + h |" in card(tmp_path, config_yaml=config)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("![a](http://b/c.png)", r"![a\](http://b/c.png)"),
+        ("`x` *y* __z__ a|b", r"\`x\` \*y\* \_\_z\_\_ a\|b"),
+        ("&lt;", "&amp;lt;"),
+    ],
+)
+def test_no_name_or_note_of_a_run_is_taken_for_markdown(tmp_path, name, shown):
+    classes = Classes((name, "Early", "Pre", "Pro"), name)
+    parts = {part: replace(table, classes=classes) for part, table in PARTS.items()}
+    text = card(tmp_path, parts, notes=[f"An image '{name}'."], title=name)
+    assert name not in text
+    assert f"# Model card: {shown}\n" in text
+    assert f"- An image '{shown}'." in text
+    assert f"| {shown} |" in section(text, "Figures")

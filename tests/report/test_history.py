@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from leukemia.errors import UserError
 from leukemia.report.history import read_history, write_history
 
+FIRST = {"stage": "head", "epoch": 0}
+
 
 def test_columns_are_the_union_by_first_appearance(tmp_path):
     path = tmp_path / "history.csv"
@@ -27,7 +29,7 @@ def test_columns_are_the_union_by_first_appearance(tmp_path):
 
 def test_kinds_come_back(tmp_path):
     path = tmp_path / "history.csv"
-    row = {"int": 3, "whole": 3.0, "tiny": 1e-300, "none": None, "name": "fine, tune"}
+    row = {"epoch": 3, "whole": 3.0, "tiny": 1e-300, "none": None, "stage": "fine, tune"}
     write_history(path, [row])
     back = read_history(path)
     assert back == [row]
@@ -42,7 +44,7 @@ def test_numpy_scalars_are_written_as_numbers(tmp_path):
 
 def test_a_loss_that_diverged_stays_visible(tmp_path):
     path = tmp_path / "history.csv"
-    write_history(path, [{"val_loss": math.nan, "train_loss": math.inf}])
+    write_history(path, [{**FIRST, "val_loss": math.nan, "train_loss": math.inf}])
     (row,) = read_history(path)
     assert math.isnan(row["val_loss"])
     assert row["train_loss"] == math.inf
@@ -51,8 +53,8 @@ def test_a_loss_that_diverged_stays_visible(tmp_path):
 @given(value=st.floats(allow_nan=False))
 def test_every_float_survives_to_the_last_bit(value, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "history.csv"
-    write_history(path, [{"value": value, "epoch": 0}])
-    assert read_history(path) == [{"value": value, "epoch": 0}]
+    write_history(path, [{**FIRST, "value": value}])
+    assert read_history(path) == [{**FIRST, "value": value}]
 
 
 def test_no_epoch_is_no_row(tmp_path):
@@ -63,3 +65,23 @@ def test_no_epoch_is_no_row(tmp_path):
 def test_a_missing_history_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nothing\.csv, but cannot read it"):
         read_history(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no history\n1\n",
+        "stage,epoch\n,0\n",
+        "stage,epoch\nhead,\n",
+        "stage,epoch\nhead,first\n",
+        "stage,epoch\nhead,0,0.5\n",
+        "stage,epoch,val_nll\nhead,0,low\n",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_damaged_history_is_one_line(tmp_path, text):
+    path = tmp_path / "history.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=r"history at .*history\.csv") as caught:
+        read_history(path)
+    assert "\n" not in str(caught.value)

@@ -8,8 +8,12 @@ from leukemia.errors import UserError
 from leukemia.report.rule import Rule
 from leukemia.report.study import mean, read_study
 from leukemia.report.trials_table import write_trials
+from tests.commands import seal
 
 FIGURES = {"macro_f1": 0.5, "nll": 1.0, "recall": {"A": 0.25, "B": None}, "confusion": [[1]]}
+OTHERS = ("n", "accuracy", "cancer_recall", "cancer_specificity", "roc_auc", "average_precision")
+OTHERS += ("brier", "ece")
+FIGURES |= {**dict.fromkeys(OTHERS), "interval": {}}
 
 
 def make(folder, trials, metric="macro_f1", tie_break=("nll",), chart="bars"):
@@ -28,7 +32,7 @@ def make(folder, trials, metric="macro_f1", tie_break=("nll",), chart="bars"):
         if isinstance(result, dict):
             (trial / "metrics.json").write_text(json.dumps({"val": {**FIGURES, **result}}))
             (trial / "environment.json").write_text('{"wall_seconds": 1.5}')
-            (trial / "DONE").write_text("")
+            seal(trial)
         elif result is not None:
             (trial / "error.txt").write_text(result)
     return read_study(folder)
@@ -98,10 +102,12 @@ def test_the_table_has_a_row_a_trial_whatever_became_of_it(tmp_path):
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "trial", "status", "x", "macro_f1", "nll", "recall.A", "recall.B", "seconds", "error",
+        "trial", "status", "x", "macro_f1", "nll", "recall.A", "recall.B", *OTHERS,
+        "seconds", "error",
     ]  # fmt: skip
-    assert list(rows[0].values()) == ["0", "done", "a", "0.5", "1.0", "0.25", "", "1.5", ""]
-    assert list(rows[1].values()) == ["1", "failed", "b", "", "", "", "", "", "OSError: no, disk"]
+    empty = [""] * len(OTHERS)
+    assert list(rows[0].values()) == ["0", "done", "a", "0.5", "1.0", "0.25", "", *empty, "1.5", ""]
+    assert list(rows[1].values())[3:] == ["", "", "", "", *empty, "", "OSError: no, disk"]
     assert [row["status"] for row in rows] == ["done", "failed", "waiting", "started"]
 
 

@@ -7,6 +7,7 @@ from leukemia.report.intervals import mean_interval
 from leukemia.report.study import read_study
 from leukemia.report.study_figures import bars, curves, draw, heatmap
 from leukemia.report.study_page import write_study
+from tests.commands import seal
 from tests.report.test_html import Page
 from tests.report.test_study import make
 
@@ -34,8 +35,13 @@ def study_of(folder, trials, chart):
     study = make(folder, trials, chart=chart)
     for trial in study.trials:
         losses = [1.0, 0.5, 0.25][: 2 + int(trial.settings["seed"])]
-        rows = [{"stage": "head", "val_nll": x, "val_accuracy": 1 - x} for x in losses]
+        rows = [
+            {"stage": "head", "epoch": epoch, "val_nll": x, "val_accuracy": 1 - x}
+            for epoch, x in enumerate(losses)
+        ]
         write_history(trial.path / "history.csv", rows)
+        if trial.status == "done":
+            seal(trial.path)
     return read_study(folder)
 
 
