@@ -133,14 +133,12 @@ class RunDir:
         """Create the folder and write the settings.
 
         Raises:
-            UserError: the folder holds a run by now, or cannot be written.
+            UserError: the folder holds a run by now.
         """
         try:
             create_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
         except FileExistsError:
             self.check_new()
-        except OSError as error:
-            raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
