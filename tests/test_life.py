@@ -33,6 +33,7 @@ from leukemia.model.hardware import Hardware, on_this_machine
 from leukemia.run import RunDir, open_run
 from tests.commands import (
     CLASSES,
+    SMALL,
     command,
     environment,
     epochs_of,
@@ -69,6 +70,10 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *told: str, status: 
     assert done.stderr.count("\n") == 1, done.stderr
     for words in told:
         assert words in done.stderr
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def begun(tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -132,6 +137,34 @@ def test_a_run_without_its_split_csv_is_not_gone_on_with(
     (folder / "split.csv").unlink()
     assert_one_line(resume(folder), "split.csv")
     assert not (folder / "split.csv").exists()
+
+
+def test_weights_that_changed_are_refused_and_those_that_moved_are_not(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from torchvision import models
+
+    state = models.shufflenet_v2_x0_5(weights=None).state_dict()
+    for name, change in (("one", 0.0), ("two", 1.0)):
+        state["conv1.0.weight"] += change
+        torch.save(state, tmp_path / f"{name}.pth")
+    words = [*SMALL, f"model.backbone.weights={tmp_path / 'one.pth'}", "stages=[head]"]
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            leukemia.fitting, "write_history", lambda *_: (_ for _ in ()).throw(OSError)
+        )
+        with pytest.raises(OSError, match="^$"):
+            run_here("train", *words, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
+    (tmp_path / "one.pth").rename(tmp_path / "here.pth")
+
+    def go_on(*changes: str) -> subprocess.CompletedProcess[str]:
+        return run_here("train", f"resume={folder}", *changes, cache=cache, cwd=tmp_path)
+
+    assert_one_line(go_on(), "model.backbone.weights", "one.pth")
+    assert_one_line(go_on("model.backbone.weights=two.pth"), "two.pth holds other weights")
+    done = go_on("model.backbone.weights=here.pth")
+    assert done.returncode == 0, done.stderr
 
 
 # --- its time, and its folder
@@ -232,7 +265,9 @@ def test_a_training_that_comes_apart_says_where_and_what_helps(
     )
     assert not any(name in done.stderr for name in CLASSES)
     assert not (tmp_path / "run" / "DONE").exists()
-    assert list((tmp_path / "run").rglob("*.ckpt")) == []
+    for path in (tmp_path / "run").rglob("*.ckpt"):
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
 
 
 @pytest.mark.parametrize("what", ["loss", "weights"])
@@ -278,6 +313,7 @@ def test_a_trial_that_comes_apart_is_noted_as_failed_and_why(tmp_path: Path, toy
 def test_every_setting_of_the_machine_may_come_with_resume_and_no_other():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", ["data=embeddings", "split=file"])
+    assert all(OmegaConf.select(cfg, key.rpartition(".")[0]) for key in machine.MACHINE)
     assert set(machine.given(cfg, [f"{key}=1" for key in machine.MACHINE])) == set(machine.MACHINE)
     for other in ("seed=1", "trainer.tta=true", "trainer.max_epochs=1", "data=embeddings"):
         with pytest.raises(UserError, match=f"'{other}'"):
@@ -628,8 +664,6 @@ def test_disks_that_are_full_or_read_only(tmp_path: Path, toy: Path):
 @ROOT
 @pytest.mark.slow
 def test_small_shared_memory_is_no_trap(tmp_path: Path, cache: Path):
-    from tests.commands import SMALL
-
     words = [*SMALL, "stages=[finetune]", "trainer.num_workers=4", "report.map=null"]
     words += ["stage.finetune.epochs=2", "stage.finetune.batch_size=32"]
     line = " ".join(f"'{word}'" for word in [*command("train", *words), "hydra.run.dir=run"])

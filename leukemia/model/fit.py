@@ -85,8 +85,8 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "The memory of the GPU is used up: start anew with a smaller stage.<stage>.batch_size, "
-            "or give a smaller trainer.eval_batch_size."
+            "The memory of the GPU is used up: give a smaller trainer.eval_batch_size, or start "
+            "anew with a smaller stage.<stage>.batch_size."
         ) from error
     except RuntimeError as error:
         if "DataLoader" not in str(error):
