@@ -7,7 +7,7 @@ import errno
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leukemia.errors import UserError
@@ -67,7 +67,7 @@ def reported(folder: Path | None = None, more: Callable[[], str] = str) -> Itera
 
     Args:
         folder: where is written, for an error that names no file.
-        more: returns what else helps, a sentence.
+        more: returns what to do then, such as "go on with resume=...", or nothing.
 
     Raises:
         UserError: instead of such a fault.
@@ -80,7 +80,8 @@ def reported(folder: Path | None = None, more: Callable[[], str] = str) -> Itera
         line = told(error, folder)
         if line is None:
             raise
-        raise UserError(f"{line}. {more()}".rstrip()) from error
+        then = more()
+        raise UserError(f"{line}{', then ' if then else ''}{then}.") from error
 
 
 def _cause(error: BaseException) -> OSError | None:
@@ -120,4 +121,5 @@ def check_writable(folder: Path, remedy: str) -> None:
         what = _FAULTS.get(error.errno or 0, (error.strerror or "", ""))[0]
         raise UserError(f"'{folder}' cannot be written: {what}. {remedy}") from error
     finally:
-        trial.unlink(missing_ok=True)
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)

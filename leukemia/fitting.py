@@ -21,6 +21,7 @@ from leukemia.model.fit import History, Row, Stage, best_epoch, fit_stage
 from leukemia.model.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
 from leukemia.run import RunDir
+from leukemia.settings import last_stage
 from leukemia.tracking import Trackers
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Fitting:
         """Store the settings."""
         self.run, self.cfg, self.data = run, cfg, data
         self.hardware, self.trackers, self.sessions = hardware, trackers, sessions
+        whole = last_stage(cfg) == "finetune"  # a head learns from a table in this process
+        fit_workers(data, cfg.stage.finetune.batch_size if whole else 0)
 
     def fit(self, stage: Stage, network: "Network") -> None:
         """Fit one stage, or load what it left, into the network."""
@@ -68,7 +71,6 @@ class Fitting:
             remedy=f"start anew with a lower stage.{fitted}.optimizer.lr (it is {rate:g})",
         )
         data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
-        fit_workers(data)
         part = network if fitted == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
         fit = head_fit(self.cfg) if fitted == "head" else "gradient"

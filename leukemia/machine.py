@@ -8,8 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia.errors import UserError
 
-PLACES = ("data.root", "data.file", "data.groups", "data.cache_dir", "split.file")
-"""Where things lie. What lies there is compared with the run's split.csv, sha256 by sha256."""
+PLACES = (
+    *("data.root", "data.file", "data.groups", "data.cache_dir", "split.file"),
+    "model.backbone.weights",
+)
+"""Where things lie. What lies there is compared with what the run began with: images and parts
+with its split.csv, sha256 by sha256, and the backbone with its backbone.sha256."""
 
 IMAGES = ("data.root", "data.file", "data.cache_dir", "data.workers")
 """What it takes to find the images of a finished run."""
@@ -17,23 +21,25 @@ IMAGES = ("data.root", "data.file", "data.cache_dir", "data.workers")
 MACHINE = (
     *PLACES,
     *("data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_workers"),
-    *("trainer.precision", "trainer.threads", "trainer.progress", "trainer.save_every"),
+    *("trainer.precision", "trainer.threads", "trainer.eval_batch_size", "trainer.progress"),
+    *("trainer.save_every", "report.map"),
 )
 """May be given with ``resume=``, for the run goes on by the same settings wherever it is.
 
-Figures do not depend on them to more than rounding: exactly not on places, workers, progress and
-the time between states; to the last bits on threads, accelerator and device; to the rounding of
-half precision on ``trainer.precision``. A run that goes on in another precision than it began in
-is therefore a run of its own, and environment.json says so.
+Figures do not depend on places, workers, progress, the time between states and the map of the
+report; to the last bits on threads, the batches of prediction, accelerator and device; to the
+rounding of half precision on ``trainer.precision``. A run that goes on in another precision than
+it began in is therefore a run of its own, and environment.json tells each session's.
 """
 
-KEPT = (*PLACES, "trainer.precision")
-"""Stand in config.yaml from then on: later verbs look there, and compute as the run's end did."""
+KEPT = (*PLACES, "trainer.precision", "report.map")
+"""Stand in config.yaml from then on: later verbs look there, and compute as the run's end did.
+The others are of one session."""
 
-_COMPARED = ("trainer.precision", "data.groups", "split.file")
+_COMPARED = ("trainer.precision", "data.groups", "split.file", "model.backbone.weights")
 NO_MATTER = tuple(key for key in MACHINE if key not in _COMPARED)
-"""May differ between the trials of a study. Those are compared, so their precision and the tables
-that divide the images may not."""
+"""May differ between the trials of a study. Those are compared, so their precision, the tables
+that divide the images and the weights that they begin with may not."""
 
 # Settings that the groups of another choice bring: what names them takes this choice.
 CHOICE_OF = {"data.file": "data=embeddings", "split.file": "split=file"}
@@ -96,7 +102,7 @@ def take_over(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     cfg = cfg.copy()
     for key, value in values.items():
         parent, _, name = key.rpartition(".")
-        if name not in OmegaConf.select(cfg, parent) or (
+        if name not in (OmegaConf.select(cfg, parent) or {}) or (
             key == "data.root" and cfg.data.name in ("synthetic", "embeddings")
         ):
             raise UserError(
@@ -109,6 +115,6 @@ def take_over(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 
 def _absolute(key: str, value: object) -> object:
     # So that the run can be used from any working directory.
-    if key not in PLACES or value is None:
+    if key not in PLACES or value in (None, "DEFAULT"):
         return value
     return str(Path(str(value)).expanduser().absolute())

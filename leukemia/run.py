@@ -155,15 +155,13 @@ class RunDir:
         """Create the folder and write the settings.
 
         Raises:
-            UserError: the folder holds a run by now or a link out of it, or cannot be written.
+            UserError: the folder holds a run by now, or a link out of it.
         """
         check_inside(self.path)
         try:
             create_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
         except FileExistsError:
             self.check_new()
-        except OSError as error:
-            raise UserError(f"Cannot write the run directory '{self.path}': {error}.") from error
 
     @contextmanager
     def held(self, *, wait: bool = False) -> Iterator[None]:

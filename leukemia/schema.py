@@ -49,6 +49,7 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
     "data.groups": (Kind.PATH,),
     "data.cache_dir": (Kind.PATH,),
     "data.workers": (Kind.WHOLE,),
+    "data.on_bad": (Kind.TEXT,),
     "data.floors": (Kind.FREE, Kind.PATH),
     "split.file": (Kind.PATH,),
     "stain.glass[]": (Kind.NUMBER,),
@@ -69,6 +70,7 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
     "trainer.devices": (Kind.LIST, Kind.TEXT),
     "trainer.devices[]": (Kind.WHOLE,),
     "trainer.threads": (Kind.WHOLE,),
+    "trainer.num_workers": (Kind.WHOLE,),
     "trainer.eval_batch_size": (Kind.WHOLE,),
     "trainer.save_every": (Kind.NUMBER,),
     "logger.project": (Kind.TEXT,),
@@ -398,7 +400,7 @@ def _check_value(name: str, said: str, value: object, known: Schema) -> None:
     kinds = known.kinds[name]
     choices = known.choices.get(name)
     fits = any(_fits(value, kind) for kind in kinds)
-    if not fits or (choices and str(value) not in choices):
+    if not fits or (choices and value is not None and str(value) not in choices):
         raise UserError(f"Expected {said} to be {_wanted(name, known)}, but got {_shown(value)}.")
     if isinstance(value, list) and f"{name}[]" in known.kinds:
         for entry in value:

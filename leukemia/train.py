@@ -102,7 +102,7 @@ class Training:
             if self.run.done:  # by another process meanwhile
                 print(f"{self.run.path} is finished already.")
                 return
-            self._begin(data)
+            self._begin(data, network)
             sessions = Sessions(self.run, _words(hardware), self.began)
             self._tell(said, data)
             self._fit_and_finish(hardware, stages, data, network, sessions)
@@ -147,15 +147,16 @@ class Training:
             fit_normalization(self.cfg, network, data.pixels()[0], data.parts["train"])
         return network, said
 
-    def _begin(self, data: "Sources") -> None:
+    def _begin(self, data: "Sources", network: "Network") -> None:
         """Write what a run begins with, or compare what it began with: its images above all.
 
         ``split.csv`` comes before ``config.yaml``, which makes the folder a run: whatever a kill
-        leaves, a run that can be gone on with knows its images.
+        leaves, a run that can be gone on with knows its images, and its backbone's weights.
         """
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.data.overlap import thumbnails
         from leukemia.data.parts import check_same, split_text
+        from leukemia.model.embeddings import state_hash
 
         split = split_text(data.split, data.manifest, data.classes)
         skipped = [(bad.path, bad.reason) for bad in data.manifest.skipped]
@@ -164,6 +165,9 @@ class Training:
         else:
             self.run.check_new()
             write_text(self.run.split, split)
+        weights = OmegaConf.select(self.cfg, "model.backbone.weights")
+        if weights is not None and data.embed_dim is None:  # without, the seed draws them
+            self._compare(weights, state_hash(network.backbone))
         if skipped:
             self.run.write_skipped(skipped)
         if isinstance(data, SmearDataModule):
@@ -174,6 +178,17 @@ class Training:
             self.run.start(self.cfg)
         elif self.stored is not None:
             write_text(self.run.config, OmegaConf.to_yaml(self.stored, resolve=True))
+
+    def _compare(self, weights: str, found: str) -> None:
+        """Note the weights that a run begins with, or compare them: to go on takes the same."""
+        noted = self.run.path / "backbone.sha256"
+        if not self.resumed:
+            write_text(noted, f"{found}\n")
+        elif noted.is_file() and noted.read_text(encoding="utf-8").strip() != found:
+            raise UserError(
+                f"model.backbone.weights={weights} holds other weights than those that "
+                f"'{self.run.path}' began with: bring those back, or start a new run."
+            )
 
     def _fit_and_finish(
         self,

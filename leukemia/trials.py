@@ -172,7 +172,7 @@ def hold(run: RunDir) -> Iterator[None]:
         lock.acquire()
     try:
         before = run.done
-        with reported(run.path, lambda: "The same command goes on."):
+        with reported(run.path, lambda: "give the same command again"):
             yield
         if run.done and not before:
             print(_said(run), flush=True)

@@ -20,6 +20,9 @@ from leukemia.data.manifest import Manifest, build_manifest
 from leukemia.data.parts import Split
 from leukemia.data.preprocess import Preprocess
 
+LONGEST = 600
+"""Seconds to wait for a batch of a loader process, which may have been lost."""
+
 Splitter = Callable[[Manifest, npt.NDArray[np.int64]], Split]
 Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -92,6 +95,7 @@ class ArrayDataModule(L.LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            timeout=LONGEST if self.num_workers else 0,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

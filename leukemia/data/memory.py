@@ -13,7 +13,7 @@ AHEAD = 2  # batches that torch lets each loader process prepare
 _ALSO_HELD = 2  # batches on their way, or in use
 
 
-def fit_workers(data: ArrayDataModule) -> None:
+def fit_workers(data: ArrayDataModule, batch_size: int = 0) -> None:
     """Load in this process where the batches of loader processes would not find room, and say so.
 
     They hand batches over in shared memory. Where it is used up the system kills them, and what
@@ -21,13 +21,15 @@ def fit_workers(data: ArrayDataModule) -> None:
 
     Args:
         data: set up; its ``num_workers`` may become 0, which changes no batch.
+        batch_size: rows of the largest training batch; 0 where nothing is trained.
     """
     if data.num_workers == 0 or data.array is None or not SHARED.is_dir():
         return
     one = int(np.prod(data.array.shape[1:])) * data.array.dtype.itemsize
     # The processes of training stay while as many load validation.
-    needed = (data.batch_size + data.eval_batch_size) * one * data.num_workers * AHEAD
-    needed += _ALSO_HELD * max(data.batch_size, data.eval_batch_size) * one
+    rows = (batch_size + data.eval_batch_size) * data.num_workers * AHEAD
+    rows += _ALSO_HELD * max(batch_size, data.eval_batch_size)
+    needed = min(rows, len(data.array)) * one
     free = shutil.disk_usage(SHARED).free
     if needed > free:
         print(

@@ -36,6 +36,7 @@ AGAIN = "the figures are the same in the end"
 TOLD = ("train_loss", "val_nll", "val_accuracy")  # figures, beside a bar
 NOISE = (
     ".*does not have many workers.*",
+    ".*DataLoader will create.*",
     ".*number of training batches.*",
     ".*Checkpoint directory.*exists and is not empty.*",
     ".*isinstance.treespec, LeafSpec.*",
@@ -82,16 +83,18 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "The memory of the GPU is used up: start anew with a smaller stage.<stage>.batch_size, "
-            "or give a smaller trainer.eval_batch_size."
+            "The memory of the GPU is used up: give a smaller trainer.eval_batch_size, or start "
+            "anew with a smaller stage.<stage>.batch_size."
         ) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader" not in str(error):
             raise
+        if "signal: Terminated" in str(error):  # as with this process, by a cluster's time limit
+            raise KeyboardInterrupt from None
         raise UserError(
             f"A loader process was lost ({' '.join(str(error).split())}): memory, or the shared "
             f"memory /dev/shm, was used up, or somebody stopped it. Give trainer.num_workers=0, "
-            f"which loads in the process that trains."
+            f"also together with resume=: then this process loads."
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -222,7 +225,7 @@ class History(Callback):
         if bad is not None:
             raise UserError(
                 f"Stage {self.stage} came apart in epoch {trainer.current_epoch}, at a learning "
-                f"rate of {rate:.3g}: {bad}. Nothing of it was kept: {self.remedy}."
+                f"rate of {rate:.3g}: {bad}. Nothing of this epoch was kept: {self.remedy}."
             )
         self.rows.append(
             {"stage": self.stage, "epoch": trainer.current_epoch, "lr": rate, **measured}

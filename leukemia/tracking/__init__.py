@@ -98,7 +98,7 @@ def check_loggers(cfg: DictConfig) -> None:
     if _chosen(cfg, "tensorboard") and find_spec("tensorboard") is None:
         raise UserError(
             "logger=tensorboard needs the package 'tensorboard', which is not installed: "
-            "pip install 'leukemia[tensorboard]', or use another logger."
+            "pip install 'leukemia[tensorboard]' (a new run may use another logger instead)."
         )
     if _chosen(cfg, "wandb"):
         from leukemia.tracking.wandb import choose_mode
