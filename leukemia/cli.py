@@ -34,6 +34,7 @@ _FLAGS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell"),
     *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
 )
+_LONGEST = 100  # of the name of an option
 # What of Hydra's grammar makes several values of one.
 _FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
@@ -72,11 +73,11 @@ def run_verb(
     sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if each and (sweep or "hydra.mode=MULTIRUN" in sys.argv):  # Hydra would leave files of its own
         fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
-    sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     reporting = Reporting(task, config_name)
     try:
+        sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
         with interrupt.caught(), disk.reported():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                 reporting
@@ -128,15 +129,24 @@ def quoted(argument: str, verb: str, *, sweep: bool = False) -> str:
     key, equals, value = argument.partition("=")
     name = key.lstrip("+~")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if key.startswith(("-", "~")) or not equals or is_quoted:
+    if key.startswith("-") or not equals:
         return argument
     group = name.partition("@")[0]
     if (options := schema.groups().get(group)) is not None and name not in _paths(verb):
         # Nothing is added where there is a choice already.
-        key = name if name in schema.chosen_by(verb) else key
+        key = name if key[0] == "+" and name in schema.chosen_by(verb) else key
+        if key[0] == "~":
+            return f"{key}={_quote(value)}"
+        if value in ("", "''", '""', "[]"):
+            raise UserError(
+                f"Expected {name} to be one of {', '.join(options)}, but got {value!r}."
+            )
         return f"{key}={_options(value, options, sweep=sweep)}"
-    if (kinds := _paths(verb).get(name)) is None or not value:
+    kinds = _paths(verb).get(name)
+    if kinds is None or not value or is_quoted or key[0] == "~":
         return argument
+    if Kind.FREE in kinds and value[0] == "{":
+        key = f"++{name}"  # names of the user's own, which Hydra would not know
     return f"{key}={_path(value, kinds, sweep=sweep)}"
 
 
@@ -150,11 +160,17 @@ def _options(value: str, options: list[str], *, sweep: bool) -> str:
     if _FUNCTIONS.fullmatch(value):
         return value
     if value[:1] == "[" and value[-1:] == "]":
-        return f"[{','.join(_options(one, options, sweep=False) for one in _entries(value))}]"
+        return f"[{','.join(_option(entry, options) for entry in _entries(value))}]"
     if sweep and "," in value and value[:1] != "{":
-        return ",".join(_options(one.strip(), options, sweep=False) for one in value.split(","))
+        return ",".join(_option(entry.strip(), options) for entry in value.split(","))
+    return _option(value, options)
+
+
+def _option(value: str, options: list[str]) -> str:
     if value.lower() == "null" and "none" in options:
         return "none"
+    if len(value) > _LONGEST or not value.isprintable():
+        raise UserError(f"Expected one of {', '.join(options)}, but got {value[:_LONGEST]!r}.")
     return value if value in options or value[:1] in ("'", '"') else _quote(value)
 
 
@@ -280,14 +296,17 @@ def one_line(error: Exception, config_name: str) -> str:
             return f"launcher={choice} needs an extra: pip install 'leukemia[{extra}]'."
     if cause := error.__cause__:
         text += " " + " ".join(str(cause).split())
+    inner = re.search(r"full_key: (\S+)", text)
     text = re.sub(r"\s*Set the environment variable.*", "", text)
     text = re.sub(r"\s*full_key: .*", "", text)
     text = re.sub(r"\s*Config search path:.*", "", text)
     text = re.sub(r" To append to your config use \S+", "", text)
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
-        return text
-    text = f"Could not override '{key.group(1)}': there is no such setting here."
-    if close := schema.nearest(key.group(1), schema.schema(config_name).names()):
+        return text if len(text) <= 600 else f"{text[:597]}..."
+    # Of settings given together, `node={a: 1}`, the one that is none.
+    name = inner[1] if inner and inner[1].startswith(f"{key[1]}.") else key[1]
+    text = f"Could not override '{name}': there is no such setting here."
+    if close := schema.nearest(name, schema.schema(config_name).names()):
         text += f" Did you mean {', '.join(close)}?"
     return text + " `--cfg job` prints all settings."

@@ -49,6 +49,7 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
     "data.groups": (Kind.PATH,),
     "data.cache_dir": (Kind.PATH,),
     "data.workers": (Kind.WHOLE,),
+    "data.on_bad": (Kind.TEXT,),
     "data.floors": (Kind.FREE, Kind.PATH),
     "split.file": (Kind.PATH,),
     "stain.glass[]": (Kind.NUMBER,),
@@ -69,6 +70,7 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
     "trainer.devices": (Kind.LIST, Kind.TEXT),
     "trainer.devices[]": (Kind.WHOLE,),
     "trainer.threads": (Kind.WHOLE,),
+    "trainer.num_workers": (Kind.WHOLE,),
     "trainer.eval_batch_size": (Kind.WHOLE,),
     "trainer.save_every": (Kind.NUMBER,),
     "logger.project": (Kind.TEXT,),
@@ -94,6 +96,9 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
 }
 # Texts that choose, where nothing else looks at them before images are read.
 _CHOICES = {
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "report.map": ("tsne", "umap"),
     "data.on_bad": ("error", "skip"),
     "split.validation": ("random", "block"),
     "split.test": ("pooled", "paper"),
@@ -256,8 +261,9 @@ def schema(verb: str, chosen: tuple[tuple[str, Any], ...] | None = None) -> Sche
             kinds[path].discard(Kind.NODE)
         if names := _CHOICES.get(like) or sorted(by_group.get(like, ())):
             choices[path] = names
-        refers = [re.fullmatch(r"\$\{(\w[\w.]*)\}", str(value)) for value in found]
-        same |= {path: match[1] for match in refers if match}
+        for value in found:
+            if match := re.fullmatch(r"\$\{(\w[\w.]*)\}", str(value)):
+                same[path] = match[1]
     for path in list(kinds):
         if Kind.LIST in kinds[path] and f"{path}[]" not in kinds:
             kinds[f"{path}[]"] = {*_also(f"{path}[]")}
@@ -398,7 +404,7 @@ def _check_value(name: str, said: str, value: object, known: Schema) -> None:
     kinds = known.kinds[name]
     choices = known.choices.get(name)
     fits = any(_fits(value, kind) for kind in kinds)
-    if not fits or (choices and str(value) not in choices):
+    if not fits or (choices and value is not None and str(value) not in choices):
         raise UserError(f"Expected {said} to be {_wanted(name, known)}, but got {_shown(value)}.")
     if isinstance(value, list) and f"{name}[]" in known.kinds:
         for entry in value:
@@ -422,7 +428,7 @@ def _fits(value: object, kind: Kind) -> bool:
     if kind is Kind.NUMBER:
         return number and _finite(value)
     if kind in (Kind.TEXT, Kind.PATH):  # a folder may be called 1
-        return (number and _finite(value)) or (isinstance(value, str) and _written(value))
+        return _written(value) if isinstance(value, str) else number and _finite(value)
     if kind is Kind.LIST:
         return isinstance(value, list)
     return isinstance(value, dict)
