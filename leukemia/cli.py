@@ -35,6 +35,7 @@ _FLAGS = (
     *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
 )
 _LONGEST = 100  # of the name of an option
+_PLAIN = re.compile(r"[\w.-]*[./][\w./-]*[A-Za-z_][\w.-]*", re.ASCII)
 # What of Hydra's grammar makes several values of one.
 _FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
@@ -156,12 +157,12 @@ def _paths(verb: str) -> dict[str, frozenset[Kind]]:
 
 
 def _options(value: str, options: list[str], *, sweep: bool) -> str:
-    """Quote what Hydra would take for a number, nothing or a table, not for an option's name."""
-    if _FUNCTIONS.fullmatch(value):
-        return value
+    """Quote what Hydra would take for a number or nothing, not for an option's name."""
+    if _FUNCTIONS.fullmatch(value) or (value[0] == "{" and value[-1] == "}"):
+        return value  # several options, or settings of the chosen one
     if value[:1] == "[" and value[-1:] == "]":
         return f"[{','.join(_option(entry, options) for entry in _entries(value))}]"
-    if sweep and "," in value and value[:1] != "{":
+    if sweep and "," in value:
         return ",".join(_option(entry.strip(), options) for entry in value.split(","))
     return _option(value, options)
 
@@ -189,8 +190,12 @@ def _path(value: str, kinds: frozenset[Kind], *, sweep: bool) -> str:
             return value
         if "," in value:
             parts = [part.strip() for part in value.split(",")]
-            alone = [_path(part, kinds, sweep=False) for part in parts if part]
-            return ",".join(alone)
+            # Plain names stay plain: a study lists them as typed.
+            return ",".join(
+                part if _PLAIN.fullmatch(part) else _path(part, kinds, sweep=False)
+                for part in parts
+                if part
+            )
     return _quote(value)
 
 
