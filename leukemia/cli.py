@@ -1,5 +1,6 @@
 """What the verbs share: Hydra's start, and a user's mistake in one line."""
 
+import contextlib
 import functools
 import os
 import re
@@ -79,7 +80,7 @@ def run_verb(
     reporting = Reporting(task, config_name)
     try:
         sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
-        with interrupt.caught(), disk.reported():
+        with interrupt.caught(), disk.reported(None, functools.partial(_another_place, reporting)):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                 reporting
             )()
@@ -96,16 +97,17 @@ def run_verb(
         fail(line)
 
 
+def _another_place(reporting: "Reporting") -> str:
+    """Say what helps where Hydra could not make the directory of a job."""
+    if reporting.begun or reporting.config_name != "train":
+        return ""
+    return "Name another hydra.run.dir= (with -m, hydra.sweep.dir=)."
+
+
 def _of_hydra(error: Exception) -> str | None:
     """Say in a line what Hydra could not do; ``None`` for an error that is not Hydra's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [Path(frame.filename).parts for frame in frames]
-    if isinstance(error, OSError) and any("hydra" in parts for parts in inside):
-        return (
-            f"Cannot make the output directory '{error.filename}': {error.strerror}. Choose "
-            f"another hydra.run.dir= (with -m, hydra.sweep.dir=)."
-        )
-    if {"hydra", "omegaconf", "antlr4"} & set(inside[-1]):
+    inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    if {"hydra", "omegaconf", "antlr4"} & set(inside):
         return f"Hydra cannot take this command: {' '.join(str(error).split())}"
     return None
 
@@ -235,6 +237,7 @@ class Reporting:
         try:
             schema.check(cfg, self.config_name, HydraConfig.get().runtime.choices)
             schema.unread(self.config_name, overrides())
+            _at_home(cfg, self.config_name)
             with disk.reported(Path(output_dir()), _going_on):
                 self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
@@ -245,6 +248,16 @@ class Reporting:
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
             fail(*interrupt.told("go on with the same command" if "study" in cfg else _going_on()))
+
+
+def _at_home(cfg: DictConfig, verb: str) -> None:
+    """Give ``~`` its meaning, which the shell leaves to us behind ``key=``."""
+    for key in _paths(verb):
+        value = None if key.startswith("hydra.") else OmegaConf.select(cfg, key)
+        # The cache is looked for at home wherever the run is used.
+        if isinstance(value, str) and value.startswith("~") and key != "data.cache_dir":
+            with contextlib.suppress(RuntimeError):  # no such user: a name like any
+                OmegaConf.update(cfg, key, str(Path(value).expanduser()))
 
 
 def _going_on() -> str:
