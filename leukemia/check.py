@@ -24,14 +24,18 @@ def check_number(key: str, value: object, wanted: str, valid: Callable[[float], 
         raise UserError(f"Expected {key} to be {wanted}, but got {value!r}.")
 
 
-def check_count(key: str, value: object, least: int = 1) -> None:
-    """Refuse a setting that is no whole number from ``least`` on.
+def check_count(key: str, value: object, least: int = 1, most: int | None = None) -> None:
+    """Refuse a setting that is no whole number from ``least`` on, or is above ``most``.
 
     Raises:
         UserError: the value is no such number.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UserError(f"Expected {key} to be a whole number from {least} on, but got {value!r}.")
+    end = "on" if most is None else f"to {most}"
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and least <= value and (most is None or value <= most)):  # type: ignore[operator]
+        raise UserError(
+            f"Expected {key} to be a whole number from {least} {end}, but got {value!r}."
+        )
 
 
 def check_switch(key: str, value: object) -> None:

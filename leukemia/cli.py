@@ -1,5 +1,6 @@
 """What the verbs share: Hydra's start, and a user's mistake in one line."""
 
+import contextlib
 import functools
 import os
 import re
@@ -34,6 +35,8 @@ _FLAGS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell"),
     *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
 )
+_LONGEST = 100  # of the name of an option
+_PLAIN = re.compile(r"[\w.-]*[./][\w./-]*[A-Za-z_][\w.-]*", re.ASCII)
 # What of Hydra's grammar makes several values of one.
 _FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
@@ -72,12 +75,12 @@ def run_verb(
     sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if each and (sweep or "hydra.mode=MULTIRUN" in sys.argv):  # Hydra would leave files of its own
         fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
-    sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     reporting = Reporting(task, config_name)
     try:
-        with interrupt.caught(), disk.reported():
+        sys.argv[1:] = [quoted(argument, config_name, sweep=sweep) for argument in sys.argv[1:]]
+        with interrupt.caught(), disk.reported(None, functools.partial(_another_place, reporting)):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                 reporting
             )()
@@ -94,16 +97,17 @@ def run_verb(
         fail(line)
 
 
+def _another_place(reporting: "Reporting") -> str:
+    """Say what helps where Hydra could not make the directory of a job."""
+    if reporting.begun or reporting.config_name != "train":
+        return ""
+    return "Name another hydra.run.dir= (with -m, hydra.sweep.dir=)."
+
+
 def _of_hydra(error: Exception) -> str | None:
     """Say in a line what Hydra could not do; ``None`` for an error that is not Hydra's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [Path(frame.filename).parts for frame in frames]
-    if isinstance(error, OSError) and any("hydra" in parts for parts in inside):
-        return (
-            f"Cannot make the output directory '{error.filename}': {error.strerror}. Choose "
-            f"another hydra.run.dir= (with -m, hydra.sweep.dir=)."
-        )
-    if {"hydra", "omegaconf", "antlr4"} & set(inside[-1]):
+    inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    if {"hydra", "omegaconf", "antlr4"} & set(inside):
         return f"Hydra cannot take this command: {' '.join(str(error).split())}"
     return None
 
@@ -128,15 +132,24 @@ def quoted(argument: str, verb: str, *, sweep: bool = False) -> str:
     key, equals, value = argument.partition("=")
     name = key.lstrip("+~")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if key.startswith(("-", "~")) or not equals or is_quoted:
+    if key.startswith("-") or not equals:
         return argument
     group = name.partition("@")[0]
     if (options := schema.groups().get(group)) is not None and name not in _paths(verb):
         # Nothing is added where there is a choice already.
-        key = name if name in schema.chosen_by(verb) else key
+        key = name if key[0] == "+" and name in schema.chosen_by(verb) else key
+        if key[0] == "~":
+            return f"{key}={_quote(value)}"
+        if value in ("", "''", '""', "[]"):
+            raise UserError(
+                f"Expected {name} to be one of {', '.join(options)}, but got {value!r}."
+            )
         return f"{key}={_options(value, options, sweep=sweep)}"
-    if (kinds := _paths(verb).get(name)) is None or not value:
+    kinds = _paths(verb).get(name)
+    if kinds is None or not value or is_quoted or key[0] == "~":
         return argument
+    if Kind.FREE in kinds and value[0] == "{":
+        key = f"++{name}"  # names of the user's own, which Hydra would not know
     return f"{key}={_path(value, kinds, sweep=sweep)}"
 
 
@@ -146,15 +159,21 @@ def _paths(verb: str) -> dict[str, frozenset[Kind]]:
 
 
 def _options(value: str, options: list[str], *, sweep: bool) -> str:
-    """Quote what Hydra would take for a number, nothing or a table, not for an option's name."""
-    if _FUNCTIONS.fullmatch(value):
-        return value
+    """Quote what Hydra would take for a number or nothing, not for an option's name."""
+    if _FUNCTIONS.fullmatch(value) or (value[0] == "{" and value[-1] == "}"):
+        return value  # several options, or settings of the chosen one
     if value[:1] == "[" and value[-1:] == "]":
-        return f"[{','.join(_options(one, options, sweep=False) for one in _entries(value))}]"
-    if sweep and "," in value and value[:1] != "{":
-        return ",".join(_options(one.strip(), options, sweep=False) for one in value.split(","))
+        return f"[{','.join(_option(entry, options) for entry in _entries(value))}]"
+    if sweep and "," in value:
+        return ",".join(_option(entry.strip(), options) for entry in value.split(","))
+    return _option(value, options)
+
+
+def _option(value: str, options: list[str]) -> str:
     if value.lower() == "null" and "none" in options:
         return "none"
+    if len(value) > _LONGEST or not value.isprintable():
+        raise UserError(f"Expected one of {', '.join(options)}, but got {value[:_LONGEST]!r}.")
     return value if value in options or value[:1] in ("'", '"') else _quote(value)
 
 
@@ -173,8 +192,12 @@ def _path(value: str, kinds: frozenset[Kind], *, sweep: bool) -> str:
             return value
         if "," in value:
             parts = [part.strip() for part in value.split(",")]
-            alone = [_path(part, kinds, sweep=False) for part in parts if part]
-            return ",".join(alone)
+            # Plain names stay plain: a study lists them as typed.
+            return ",".join(
+                part if _PLAIN.fullmatch(part) else _path(part, kinds, sweep=False)
+                for part in parts
+                if part
+            )
     return _quote(value)
 
 
@@ -214,6 +237,7 @@ class Reporting:
         try:
             schema.check(cfg, self.config_name, HydraConfig.get().runtime.choices)
             schema.unread(self.config_name, overrides())
+            _at_home(cfg, self.config_name)
             with disk.reported(Path(output_dir()), _going_on):
                 self.task(cfg)
         except (UserError, OmegaConfBaseException) as error:
@@ -224,6 +248,16 @@ class Reporting:
             fail(str(error).splitlines()[0])
         except KeyboardInterrupt:
             fail(*interrupt.told("go on with the same command" if "study" in cfg else _going_on()))
+
+
+def _at_home(cfg: DictConfig, verb: str) -> None:
+    """Give ``~`` its meaning, which the shell leaves to us behind ``key=``."""
+    for key in _paths(verb):
+        value = None if key.startswith("hydra.") else OmegaConf.select(cfg, key)
+        # The cache is looked for at home wherever the run is used.
+        if isinstance(value, str) and value.startswith("~") and key != "data.cache_dir":
+            with contextlib.suppress(RuntimeError):  # no such user: a name like any
+                OmegaConf.update(cfg, key, str(Path(value).expanduser()))
 
 
 def _going_on() -> str:
@@ -280,14 +314,17 @@ def one_line(error: Exception, config_name: str) -> str:
             return f"launcher={choice} needs an extra: pip install 'leukemia[{extra}]'."
     if cause := error.__cause__:
         text += " " + " ".join(str(cause).split())
+    inner = re.search(r"full_key: (\S+)", text)
     text = re.sub(r"\s*Set the environment variable.*", "", text)
     text = re.sub(r"\s*full_key: .*", "", text)
     text = re.sub(r"\s*Config search path:.*", "", text)
     text = re.sub(r" To append to your config use \S+", "", text)
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
-        return text
-    text = f"Could not override '{key.group(1)}': there is no such setting here."
-    if close := schema.nearest(key.group(1), schema.schema(config_name).names()):
+        return text if len(text) <= 600 else f"{text[:597]}..."
+    # Of settings given together, `node={a: 1}`, the one that is none.
+    name = inner[1] if inner and inner[1].startswith(f"{key[1]}.") else key[1]
+    text = f"Could not override '{name}': there is no such setting here."
+    if close := schema.nearest(name, schema.schema(config_name).names()):
         text += f" Did you mean {', '.join(close)}?"
     return text + " `--cfg job` prints all settings."

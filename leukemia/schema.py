@@ -96,6 +96,9 @@ _ALSO: dict[str, tuple[Kind, ...]] = {
 }
 # Texts that choose, where nothing else looks at them before images are read.
 _CHOICES = {
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "report.map": ("tsne", "umap"),
     "data.on_bad": ("error", "skip"),
     "split.validation": ("random", "block"),
     "split.test": ("pooled", "paper"),
@@ -258,8 +261,9 @@ def schema(verb: str, chosen: tuple[tuple[str, Any], ...] | None = None) -> Sche
             kinds[path].discard(Kind.NODE)
         if names := _CHOICES.get(like) or sorted(by_group.get(like, ())):
             choices[path] = names
-        refers = [re.fullmatch(r"\$\{(\w[\w.]*)\}", str(value)) for value in found]
-        same |= {path: match[1] for match in refers if match}
+        for value in found:
+            if match := re.fullmatch(r"\$\{(\w[\w.]*)\}", str(value)):
+                same[path] = match[1]
     for path in list(kinds):
         if Kind.LIST in kinds[path] and f"{path}[]" not in kinds:
             kinds[f"{path}[]"] = {*_also(f"{path}[]")}
@@ -424,7 +428,7 @@ def _fits(value: object, kind: Kind) -> bool:
     if kind is Kind.NUMBER:
         return number and _finite(value)
     if kind in (Kind.TEXT, Kind.PATH):  # a folder may be called 1
-        return (number and _finite(value)) or (isinstance(value, str) and _written(value))
+        return _written(value) if isinstance(value, str) else number and _finite(value)
     if kind is Kind.LIST:
         return isinstance(value, list)
     return isinstance(value, dict)

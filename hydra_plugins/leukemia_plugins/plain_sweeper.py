@@ -71,10 +71,10 @@ class PlainSweeper(StudySweeper):
         failed = {}
         for number, (words, result) in enumerate(zip(named, results, strict=True)):
             if result.status == JobStatus.FAILED:
-                error = result._return_value
-                if not isinstance(error, UserError):
-                    traceback.print_exception(error, file=sys.stderr)
-                text = f"{type(error).__name__}: {error}".removeprefix("UserError: ")
+                cause = result._return_value
+                if not isinstance(cause, UserError):
+                    traceback.print_exception(cause, file=sys.stderr)
+                text = f"{type(cause).__name__}: {cause}".removeprefix("UserError: ")
                 failed[f"{number}: {words}"] = text
         if failed:
             what = f"{len(failed)} of {len(named)} jobs failed in '{folder}'"

@@ -11,10 +11,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from leukemia.build.data import Sources
+from leukemia import schema
+from leukemia.build.data import Sources, build_augmenter
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
-from leukemia.build.preprocess import build_classes
+from leukemia.build.network import MOST_PIXELS, MOST_THREADS, check_trainer
+from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.build.source import cache_dir
+from leukemia.build.splits import build_splitter
 from leukemia.check import check_choice, check_count, check_switch
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
@@ -28,6 +31,9 @@ from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
 from leukemia.settings import last_stage
 
+LARGEST_SEED = 2**32 - 1  # that numpy's older generators, inside scikit-learn, take
+MOST_VIEWS = 64
+
 
 def check_settings(cfg: DictConfig) -> None:
     """Refuse what can be told wrong before any image is read.
@@ -36,8 +42,24 @@ def check_settings(cfg: DictConfig) -> None:
         UserError: a setting of the loss, a stage, a schedule, the crop or the backbone that
             cannot be.
     """
+    schema.check(cfg, "train")
+    check_count("seed", cfg.seed, 0, LARGEST_SEED)
+    check_trainer(cfg.trainer)
     build_loss(cfg)
     images = cfg.data.name != "embeddings"
+    if cfg.data.get("workers") is not None:
+        check_count("data.workers", cfg.data.workers, most=MOST_THREADS)
+    if cfg.data.name == "synthetic":
+        check_count("data.per_class", cfg.data.per_class, most=100_000)
+        check_count("data.paint_seed", cfg.data.paint_seed, 0)
+    if images:
+        check_count("crop.size", cfg.crop.size, most=MOST_PIXELS)
+        build_preprocess(cfg)
+    resize = OmegaConf.select(cfg, "model.backbone.resize")
+    if resize is not None:
+        check_count("model.backbone.resize", resize, most=MOST_PIXELS)
+    build_splitter(cfg)
+    check_views(cfg, augments=images and build_augmenter(cfg) is not None)
     if images and cfg.model.name == "baseline" and cfg.crop.size != BASELINE_SIZE:
         raise UserError(
             f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
@@ -49,12 +71,14 @@ def check_settings(cfg: DictConfig) -> None:
             "takes away: use model.backbone.attend=null."
         )
     stages = build_stages(cfg)
-    check_count("seed", cfg.seed, 0)
-    for stage in stages:
-        values = cfg.stage[stage.name]
-        ScheduleSpec(**values.schedule)
+    for name, values in cfg.stage.items():
+        used = any(stage.name == name for stage in stages)
+        # What only the schedule of a stage that runs decides, is asked of that one alone.
+        ScheduleSpec(**{**values.schedule, **({} if used else {"name": "constant"})})
         make_optimizer(nn.Linear(1, 1).named_parameters(), **values.optimizer)
-        check_count(f"stage.{stage.name}.batch_size", values.batch_size, 2)
+        Stage(str(name), values.epochs, values.monitor, values.patience, values.ema_decay)
+        # Ten times the images there are is one batch, as a million is.
+        check_count(f"stage.{name}.batch_size", values.batch_size, 2, 10**6)
     weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
     if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != (1, 1):
         raise UserError(
@@ -177,25 +201,39 @@ def build_views(cfg: DictConfig, data: Sources) -> MoreViews | None:
     Raises:
         UserError: numbers of views that cannot be.
     """
+    check_views(cfg, augments=data.augment is not None)
     paper, drawn = cfg.augment.views, cfg.augment.get("drawn_views", 0)
-    if paper not in (1, 5):
-        raise UserError(f"Expected augment.views to be 1 or 5, but got {paper}.")
     if isinstance(data, PooledDataModule):
         paper = 1  # a pool of views holds the paper's already
-    if not isinstance(drawn, int) or drawn < 0:
-        raise UserError(f"Expected augment.drawn_views to be 0 or more, but got {drawn}.")
     if (paper, drawn) == (1, 0):
         return None
-    if drawn and (paper == 5 or data.augment is None):
-        raise UserError(
-            f"augment.drawn_views={drawn} needs an augmentation to draw from and goes with "
-            f"augment.views=1 alone: use augment=stain, for one."
-        )
     if drawn:
         assert data.augment is not None
         spec = OmegaConf.to_container(cfg.augment.spec)
         return MoreViews(partial(drawn_views, data.augment, drawn), f"{drawn} {spec} {data.seed}")
     return MoreViews(partial(paper_views_of, data.seed), f"paper {data.seed}")
+
+
+def check_views(cfg: DictConfig, *, augments: bool) -> None:
+    """Refuse numbers of views that cannot be.
+
+    Args:
+        cfg: the settings.
+        augments: whether there is an augmentation to draw views from.
+
+    Raises:
+        UserError: they cannot be.
+    """
+    paper, drawn = cfg.augment.views, cfg.augment.get("drawn_views", 0)
+    if paper not in (1, 5):
+        raise UserError(f"Expected augment.views to be 1 or 5, but got {paper}.")
+    check_count("augment.drawn_views", drawn, 0, MOST_VIEWS)
+    pooled = cfg.split.name == "leaky"  # of the paper's views
+    if drawn and ((paper == 5 and not pooled) or not augments):
+        raise UserError(
+            f"augment.drawn_views={drawn} needs an augmentation to draw from and goes with "
+            f"augment.views=1 alone: use augment=stain, for one."
+        )
 
 
 def build_stage_data(

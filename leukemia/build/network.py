@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from leukemia.check import check_count
+from leukemia.check import check_count, check_number
 from leukemia.data.colour import channel_moments
 from leukemia.errors import UserError
 from leukemia.model.backbone import make_backbone
@@ -21,6 +21,10 @@ from leukemia.model.network import Network
 from leukemia.model.normalize import Normalize
 
 _THREADS = torch.get_num_threads()
+# Above these a system runs out of threads, processes or memory, and the process dies.
+MOST_THREADS, MOST_WORKERS, MOST_IMAGES = 1024, 128, 65536
+MOST_PIXELS = 4096  # a side
+MOST_WIDTH = 16384  # of a layer
 
 
 def build_hardware(cfg: DictConfig) -> Hardware:
@@ -30,21 +34,43 @@ def build_hardware(cfg: DictConfig) -> Hardware:
     never what an earlier run of this process left.
     """
     trainer = cfg.trainer
-    check_count("trainer.eval_batch_size", trainer.eval_batch_size)
-    check_count("trainer.num_workers", trainer.num_workers, 0)
-    if trainer.threads is not None:
-        check_count("trainer.threads", trainer.threads)
+    check_trainer(trainer)
     share = os.environ.get("OMP_NUM_THREADS", "")
     torch.set_num_threads(trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
     accelerator = resolve_accelerator(trainer.accelerator)
+    devices = trainer.devices
+    if OmegaConf.is_list(devices):
+        present = torch.cuda.device_count() if accelerator == "cuda" else 0
+        if not present:
+            raise UserError(
+                f"trainer.devices={list(devices)} names a GPU, but the run computes on "
+                f"{accelerator}: use trainer.devices=1."
+            )
+        check_count("each of trainer.devices", devices[0], 0, present - 1)
+        devices = list(devices)
     return Hardware(
         accelerator=accelerator,
-        devices=trainer.devices,
+        devices=devices,
         precision=resolve_precision(trainer.precision, accelerator),
         deterministic=trainer.deterministic,
         progress=trainer.progress,
         save_every=trainer.save_every,
         keep_last=trainer.keep_last,
+    )
+
+
+def check_trainer(trainer: DictConfig) -> None:
+    """Refuse numbers of ``trainer`` that no machine could have.
+
+    Raises:
+        UserError: there is one.
+    """
+    check_count("trainer.eval_batch_size", trainer.eval_batch_size, most=MOST_IMAGES)
+    check_count("trainer.num_workers", trainer.num_workers, 0, MOST_WORKERS)
+    if trainer.threads is not None:
+        check_count("trainer.threads", trainer.threads, most=MOST_THREADS)
+    check_number(
+        "trainer.save_every", trainer.save_every, "seconds from 0 on", lambda seconds: seconds >= 0
     )
 
 
@@ -73,6 +99,7 @@ def build_network(
                 f"model=baseline has no pretrained weights, but got "
                 f"model.backbone.weights={weights}: use null."
             )
+        check_count("model.hidden", cfg.model.hidden, most=MOST_WIDTH)
         cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights, attend = cfg.model.backbone.weights, cfg.model.backbone.get("attend")
@@ -111,6 +138,9 @@ def fit_normalization(
 
 def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
     head = cfg.model.head
+    check_count("the number of model.head.widths", len(head.widths), 0, 64)
+    for width in head.widths:
+        check_count("each of model.head.widths", width, most=MOST_WIDTH)
     return make_head(
         head.name,
         in_dim,

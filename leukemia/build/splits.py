@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig
 
+from leukemia.check import check_count
 from leukemia.data.draw import check_fractions
 from leukemia.data.grouped import grouped_split, kfold_split
 from leukemia.data.groups import join_groups
@@ -19,6 +20,7 @@ from leukemia.errors import UserError
 if TYPE_CHECKING:
     from leukemia.data.datamodule import Splitter
 
+MOST_FOLDS = 1000
 SPLITS = ("paper", "stratified", "grouped", "kfold", "file", "leaky")
 
 
@@ -39,6 +41,8 @@ def build_splitter(cfg: DictConfig) -> "Splitter":
     if split.name == "file" and split.file is None:
         raise UserError("split=file needs split.file=<a CSV with the columns file, part>.")
 
+    check_split(split)
+
     def splitter(manifest: Manifest, identical: npt.NDArray[np.int64]) -> Split:
         groups = _related(cfg, manifest, identical)
         parts = make_parts(split, manifest, identical, groups, n_classes=n_classes, seed=cfg.seed)
@@ -47,6 +51,22 @@ def build_splitter(cfg: DictConfig) -> "Splitter":
         return replace(parts, protocol=split.name)
 
     return splitter
+
+
+def check_split(split: DictConfig) -> None:
+    """Refuse what no images would allow.
+
+    Raises:
+        UserError: a setting of a split that cannot be.
+    """
+    if split.get("fractions") is not None:
+        check_fractions(split.fractions)
+    if split.name == "kfold":
+        check_count("split.folds", split.folds, 3, MOST_FOLDS)
+        check_count("split.fold", split.fold, 0, split.folds - 1)
+    if split.name == "paper":
+        check_count("split.n_val", split.n_val)
+        check_count("split.block_start", split.block_start)
 
 
 def make_parts(

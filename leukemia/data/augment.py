@@ -28,7 +28,11 @@ PROBABILITIES = (
     "grey_p",
 )
 # The largest values that still mean something; a zoom to nothing would leave no image.
-_TOPS = {"hue": 0.5, "rotation": 180.0, "scale": 0.9, "hed": 1.0}
+_TOPS = {
+    **{"hue": 0.5, "rotation": 180.0, "scale": 0.9, "hed": 1.0},
+    **{"brightness": 10.0, "contrast": 10.0, "saturation": 10.0},
+    **{"blur_kernel": 99, "blur_sigma": 100.0},
+}
 BORDERS = {"black": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
 

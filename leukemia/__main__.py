@@ -1,0 +1,40 @@
+"""``python -m leukemia``: the verbs, one line each; ``python -m leukemia train ...`` runs one."""
+
+import sys
+from importlib import import_module
+
+import yaml
+
+from leukemia import __version__
+from leukemia.schema import CONF, VERBS
+
+
+def main() -> None:
+    """List the verbs, or run the one that is named."""
+    verb, *rest = sys.argv[1:] or ["--help"]
+    if verb in VERBS:
+        sys.argv[:] = [f"leukemia.{verb}", *rest]
+        import_module(f"leukemia.{verb}").main()
+    elif verb == "--version":
+        print(f"leukemia {__version__}")
+    elif verb in ("-h", "--help", "help"):
+        print("Experiments on blood-smear images. Research software, no diagnosis.\n")
+        for name in VERBS:
+            print(f"  python -m leukemia.{name:<9} {_said(name)}")
+        print("\nEach takes settings as key=value, and --help.")
+    else:
+        print(
+            f"leukemia: Expected one of {', '.join(VERBS)}, but got '{verb}': "
+            f"python -m leukemia lists them.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+def _said(verb: str) -> str:
+    settings = yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))
+    return str(settings["hydra"]["help"]["template"]).partition("\n")[0].split(". ")[0]
+
+
+if __name__ == "__main__":
+    main()
