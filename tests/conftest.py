@@ -9,6 +9,9 @@ import leukemia
 from tests.commands import SMALL, painted, run_here, write_toy
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# The same numbers on every processor, also in the processes that tests start. With
+# LEUKEMIA_PRECISION=bf16-mixed the whole suite computes in bfloat16, which any CPU can.
+os.environ.setdefault("LEUKEMIA_PRECISION", "32-true")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +50,16 @@ def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_here("train", *SMALL, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "PAINTED SMEARS" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resnet(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head on a random ResNet18, to which smears look different, unlike to the finished run."""
+    folder = tmp_path_factory.mktemp("resnet") / "run"
+    words = [*SMALL, "model.backbone.name=resnet18", "stages=[head]", "report.map=null"]
+    done = run_here("train", *words, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

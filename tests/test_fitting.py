@@ -78,14 +78,19 @@ def discriminant(run: Path, toy: Path, learnt: set[str], part: str) -> np.ndarra
     return table - table[:, :1]
 
 
+# bfloat16 rounds each of two log-odds of up to 8 by 2**-9 of it, and factors of each before.
+@pytest.mark.parametrize(("precision", "atol"), [("32-true", 1e-3), ("bf16-mixed", 8 * 2**-7)])
 @pytest.mark.parametrize("refit", [True, False])
-def test_test_sees_a_head_that_learnt_from_validation_too(refit: bool, toy: Path, tmp_path: Path):
-    run = train(tmp_path / "run", toy, "head=discriminant", f"stage.head.refit={refit}")
+def test_test_sees_a_head_that_learnt_from_validation_too(
+    refit: bool, precision: str, atol: float, toy: Path, tmp_path: Path
+):
+    words = ["head=discriminant", f"stage.head.refit={refit}", f"trainer.precision={precision}"]
+    run = train(tmp_path / "run", toy, *words)
     kept = {"train", "val"} if refit else {"train"}
     for part, learnt in (("val", {"train"}), ("test", kept)):
         found, expected = log_odds(run, part), discriminant(run, toy, learnt, part)
         temperature = np.abs(expected).sum() / np.abs(found).sum()
-        np.testing.assert_allclose(found * temperature, expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found * temperature, expected, rtol=1e-3, atol=atol)
         other = discriminant(run, toy, {"train", "val"} if learnt == {"train"} else {"train"}, part)
         assert np.abs(found * temperature - other).max() > 0.1
 

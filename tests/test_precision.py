@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from leukemia.errors import UserError
+from leukemia.model.hardware import SWITCH, resolve_precision
 from tests.commands import SMALL, run_here
 
 
@@ -81,3 +83,20 @@ def test_an_option_for_speed_leaves_the_losses_alone(
     for name in ("train_loss", "val_nll"):
         expected = [float(row[name]) for row in plain]
         assert [float(row[name]) for row in found] == pytest.approx(expected, rel=tolerance, abs=0)
+
+
+def test_one_switch_says_what_auto_means_and_a_setting_comes_before_it(monkeypatch):
+    for wanted, other in (("32-true", "bf16-mixed"), ("bf16-mixed", "32-true")):
+        monkeypatch.setenv(SWITCH, wanted)
+        assert resolve_precision("auto", "cpu") == wanted
+        assert resolve_precision(other, "cpu") == other
+    for none in ("", "auto"):
+        monkeypatch.setenv(SWITCH, none)
+        assert resolve_precision("auto", "cpu") in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize("value", ["8", "16-mixed"])
+def test_a_switch_that_cannot_be_is_named(value, monkeypatch):
+    monkeypatch.setenv(SWITCH, value)
+    with pytest.raises(UserError, match=SWITCH):
+        resolve_precision("auto", "cpu")

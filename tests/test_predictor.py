@@ -95,8 +95,9 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
 
 
 def test_noise_is_out_of_distribution_an_empty_field_is_refused_and_smears_are_neither(
-    predictor, smears
+    resnet, smears
 ):
+    predictor = leukemia.load(resnet)
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (64, 64, 3), np.uint8)
     glass = np.clip(random.normal(245, 1, (64, 64, 3)), 0, 255).astype(np.uint8)
@@ -141,11 +142,11 @@ def test_what_is_no_image_is_refused_in_python(predictor, image, told):
         predictor.predict([image])
 
 
-def test_one_view_and_eight_have_a_calibration_each(finished, smear, predictor):
-    eight = leukemia.load(finished, tta=True)
-    for judge, name in ((predictor, "calibration_single_view"), (eight, "calibration")):
-        assert judge.calibration.to_dict() == json.loads((finished / f"{name}.json").read_text())
-    a, b = eight.predict(smear), predictor.predict(smear)
+def test_one_view_and_eight_have_a_calibration_each(resnet, smear):
+    one, eight = leukemia.load(resnet), leukemia.load(resnet, tta=True)
+    for judge, name in ((one, "calibration_single_view"), (eight, "calibration")):
+        assert judge.calibration.to_dict() == json.loads((resnet / f"{name}.json").read_text())
+    a, b = eight.predict(smear), one.predict(smear)
     assert not np.array_equal(a.probabilities, b.probabilities)
 
 

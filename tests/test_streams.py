@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(not is_fast(), reason="this processor has no 8-b
 
 
 @pytest.fixture(scope="module")
-def smears(finished: Path, cache: Path) -> list[Path]:
-    """20 of the painted smears that the finished run was trained on."""
+def smears(resnet: Path, cache: Path) -> list[Path]:
+    """20 of the painted smears that the run was trained on."""
     return sorted(next(cache.glob("synthetic-20-*")).rglob("*.jpg"))[::4]
 
 
@@ -26,14 +26,14 @@ def _many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def quick(finished: Path) -> Predictor:
-    return leukemia.load(finished)
+def quick(resnet: Path) -> Predictor:
+    return leukemia.load(resnet)
 
 
 @pytest.fixture(scope="module")
-def plain(finished: Path, quick: Predictor) -> Predictor:
+def plain(resnet: Path, quick: Predictor) -> Predictor:
     """In the precision that `auto` means to training here."""
-    return leukemia.load(finished, precision=quick.finished.hardware.precision)
+    return leukemia.load(resnet, precision=quick.finished.hardware.precision)
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def test_integers_that_disagree_are_not_believed(quick, plain, smears, sure, mon
 
 @pytest.mark.parametrize("settings", [{"precision": "32-true"}, {"tta": True}])
 def test_an_asked_for_precision_and_several_views_are_never_in_integers(
-    finished, smears, settings, monkeypatch
+    resnet, smears, settings, monkeypatch
 ):
     def refuse(*_):
         raise AssertionError("in integers")
 
     monkeypatch.setattr("leukemia.streams.in_integers", refuse)
-    assert len(leukemia.load(finished, **settings).predict(smears)) == 20
+    assert len(leukemia.load(resnet, **settings).predict(smears)) == 20
 
 
 def test_bad_files_keep_their_places(quick, plain, smears, tmp_path):

@@ -101,6 +101,13 @@ def cached_embeddings(
     An image passes through the backbone once, however many runs ask for it, one after the other
     or side by side, and whichever other images they ask for.
 
+    What it promises, in every precision: each value is bit by bit the one that `embed` computes
+    here with these settings, whoever computed it first. So the key has all that changes a bit of
+    it: pixels, views, weights and normalisation, the half precision, the size of a batch (the
+    place of an image in its batch is its row's), the weights' layout in memory, the device, its
+    kind of processor, and torch's version. It does not have the number of threads: convolutions
+    share out their outputs among them, not the sums.
+
     Args:
         network: see `embed`.
         images: see `embed`.
@@ -115,6 +122,7 @@ def cached_embeddings(
     """
     parts = [content, state_hash(network.backbone), state_hash(network.normalize)]
     parts += [str(settings.get(name)) for name in ("half", "batch_size")]
+    parts += [_layout(network), _machine(settings.get("device", "cpu"))]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     path = folder / f"embeddings-{key}.npz"
     try:
@@ -140,6 +148,24 @@ def cached_embeddings(
     places[known] = np.arange(len(known))
     chosen: npt.NDArray[np.float32] = table[places[rows]]
     return chosen
+
+
+def _layout(network: Network) -> str:
+    """Return the strides of the weights, in which convolutions also find how to add up."""
+    return str([weight.stride() for weight in network.parameters() if weight.ndim == 4])
+
+
+def _machine(device: str) -> str:
+    """Return what computes: processors of different kinds add up in different orders."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else _instructions()
+    return f"{torch.__version__} {kind} {name}"
+
+
+def _instructions() -> str:
+    """Return what torch and oneDNN choose their code for a CPU by."""
+    fast = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return f"{torch.backends.cpu.get_cpu_capability()} {fast}"
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:

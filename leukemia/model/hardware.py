@@ -1,5 +1,6 @@
 """Where and in which precision to compute, and what the machine computes well."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from leukemia.check import check_choice
 from leukemia.errors import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+SWITCH = "LEUKEMIA_PRECISION"
+"""Of the environment: what ``trainer.precision=auto`` means, whatever the hardware has."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,19 @@ def resolve_accelerator(accelerator: str) -> str:
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return Lightning's precision; ``auto`` takes bfloat16 where the hardware has it.
 
+    Where the environment has `SWITCH`, ``auto`` is that: so figures can be compared between
+    machines, one of which has no bfloat16, without changing the settings of a run.
+
     Raises:
         UserError: an unknown precision, or one that the hardware does not have.
     """
-    check_choice("trainer.precision", str(precision), PRECISIONS)
+    name = "trainer.precision"
+    if precision == "auto" and os.environ.get(SWITCH):
+        name, precision = SWITCH, os.environ[SWITCH]
+    check_choice(name, str(precision), PRECISIONS)
     if precision == "16-mixed" and accelerator == "cpu":
         raise UserError(
-            "trainer.precision=16-mixed needs a GPU: on a CPU use trainer.precision=bf16-mixed, or "
-            "32-true."
+            f"{name}=16-mixed needs a GPU: on a CPU use {name}=bf16-mixed, or 32-true."
         )
     if precision != "auto":
         return str(precision)

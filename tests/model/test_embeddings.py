@@ -12,6 +12,7 @@ from torch import nn
 from leukemia.errors import UserError
 from leukemia.model.backbone import make_backbone
 from leukemia.model.embeddings import cached_embeddings, embed, state_hash
+from leukemia.model.layers import WithMagenta
 from leukemia.model.network import Network
 from leukemia.model.normalize import Normalize
 
@@ -87,9 +88,13 @@ def test_a_second_call_computes_nothing(network, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.npz"))) == 3
 
 
+HALVES = pytest.mark.parametrize("half", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+
+
+@HALVES
 @pytest.mark.parametrize("several", [False, True])
 def test_each_image_passes_once_and_its_embedding_does_not_depend_on_the_others(
-    several, network, tmp_path, monkeypatch
+    several, half, network, tmp_path, monkeypatch
 ):
     def views(image: np.ndarray, row: int) -> np.ndarray:
         return np.stack([image, np.full_like(image, row)])
@@ -102,6 +107,7 @@ def test_each_image_passes_once_and_its_embedding_does_not_depend_on_the_others(
             folder=tmp_path / folder,
             content="",
             batch_size=4,
+            half=half,
             views=views if several else None,
             progress=False,
         )
@@ -120,8 +126,46 @@ def test_each_image_passes_once_and_its_embedding_does_not_depend_on_the_others(
     assert np.array_equal(first[0], second[3])
     monkeypatch.undo()
     assert np.array_equal(table([9, 7, 4, 2, 1], "b"), np.stack([*second[[2, 3, 0, 1]], first[1]]))
-    plain = embed(network, IMAGES, np.array([2, 9]), progress=False)
-    np.testing.assert_allclose(second[[1, 2], 0], plain[:, 0], rtol=1e-4, atol=1e-5)
+    plain = embed(network, IMAGES, np.array([2, 9]), half=half, progress=False)
+    # In other batches sums may be rounded otherwise: bfloat16 has 8 bits of a value near 1.
+    atol = 1e-5 if half is None else 2**-8
+    np.testing.assert_allclose(second[[1, 2], 0], plain[:, 0], rtol=1e-4, atol=atol)
+
+
+@HALVES
+def test_the_cache_gives_the_very_bits_that_would_be_computed_whatever_came_first(half, tmp_path):
+    torch.manual_seed(0)
+    layers = {"layers": ["layer1"], "attend": "magenta"}
+    backbone, _ = make_backbone("resnet18", None, size=64, **layers)
+    network = Network(WithMagenta(Normalize("imagenet")), backbone, nn.Identity())
+    settings = {"half": half, "progress": False}
+
+    def check(rows: list[int], **changes: object) -> None:
+        words = {**settings, **changes}
+        asked = np.array(rows)
+        found = cached_embeddings(network, IMAGES, asked, folder=tmp_path, content="", **words)
+        np.testing.assert_array_equal(found, embed(network, IMAGES, asked, **words))
+
+    check([1, 7], batch_size=4)  # another one in its batch, and the last batch is smaller
+    for batch_size in (4, 1, 3):
+        check([9, 0, 1, 7], batch_size=batch_size)
+    network.to(memory_format=torch.channels_last)  # sums are in another order
+    check([9, 0, 1, 7], batch_size=4)
+    torch.set_num_threads(2)
+    check([8, 1, 7], batch_size=4)
+    torch.set_num_threads(1)
+
+
+def test_another_machine_or_version_of_torch_computes_its_own(network, tmp_path, monkeypatch):
+    def files() -> int:
+        cached_embeddings(network, IMAGES, ROWS, folder=tmp_path, content="", progress=False)
+        return len(list(tmp_path.glob("*.npz")))
+
+    assert files() == 1
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
+    assert files() == 2
+    monkeypatch.setattr("torch.__version__", "0.0")
+    assert files() == 3
 
 
 def test_the_hash_follows_every_value(network):
