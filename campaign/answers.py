@@ -75,10 +75,15 @@ def differences(expected: Answer, found: Answer) -> str | None:
 def files_in(folder: Path) -> set[str]:
     """Return the files and folders below a folder, without what is named by chance or by place."""
     return {
-        _CHANCE.sub("*", str(path.relative_to(folder)))
+        anywhere(str(path.relative_to(folder)))
         for path in folder.rglob("*")
         if not path.name.endswith(".lock")
     }
+
+
+def anywhere(name: str) -> str:
+    """Return a name with ``*`` for what is there by chance or by place."""
+    return _CHANCE.sub("*", name)
 
 
 def contents(folder: Path) -> Answer:

@@ -6,12 +6,9 @@ to open; of the others each is tried deleted and with bits flipped, to show that
 needed.
 """
 
-import io
-import json
 import re
 import shutil
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -163,11 +160,15 @@ class Sound:
     Args:
         home: with ``run``, ``cache`` and ``images``.
         study: with ``study`` and its embeddings.
+        states: a folder for each of `STATES`, with a run that was cut off.
+        changes: of the disk by an uninterrupted run.
         answers: by verb.
     """
 
     home: Path
     study: Path
+    states: Path
+    changes: tuple[str, ...]
     answers: dict[str, Answer]
 
 
@@ -182,7 +183,7 @@ def attack(home: Path, sound: Path, *, cases: int | None, seed: int, jobs: int) 
         jobs: commands at a time.
     """
     rng = np.random.default_rng([seed, 4])
-    known, tries = _plan(home, sound, rng)
+    known, tries = _plan(home, sound)
     if cases is not None and cases < len(tries):
         tries = [tries[place] for place in np.sort(rng.choice(len(tries), cases, replace=False))]
     found = list(side_by_side(partial(_attempt, home, known, seed), tries, jobs))
@@ -198,17 +199,18 @@ def attack(home: Path, sound: Path, *, cases: int | None, seed: int, jobs: int) 
     )
 
 
-def _plan(home: Path, sound: Path, rng: Rng) -> tuple[Sound, list[Try]]:
+def _plan(home: Path, sound: Path) -> tuple[Sound, list[Try]]:
     """Ask every verb of the sound run and study, and see which files it opens."""
     _write_images(sound)
-    study = home / "sound_study"
+    study = home / "whole_study"
     begun = run(study_kills.study(study, study_kills.STUDIES["one after the other"]))
     if begun.status:
         raise RuntimeError(f"The undamaged study fails:\n{begun.out}\n{begun.err}")
-    known = Sound(sound, study, {})
+    changes = scene.made(home / "whole_run").changes
+    known = Sound(sound, study, home / "cut_off", changes, {})
     tries: list[tuple[str, str, str]] = []
     for verb in VERBS:
-        folder = home / f"sound-{verb.replace(' ', '_')}"
+        folder = home / f"sound_{verb.replace(' ', '_')}"
         command = _ready(verb, known, folder)
         before = _files(folder)
         ended = run(command)
@@ -216,14 +218,13 @@ def _plan(home: Path, sound: Path, rng: Rng) -> tuple[Sound, list[Try]]:
             raise RuntimeError(f"'{verb}' fails on the undamaged run:\n{ended.out}\n{ended.err}")
         known.answers[verb] = _answer(verb, folder)
         for file in before:
-            damages = DAMAGES if file in ended.opened else NOT_READ
+            damages = [*DAMAGES] if file in ended.opened else NOT_READ
             tries += [(verb, file, damage) for damage in damages]
     for state in STATES:
         known.answers[state] = answers.of_run(sound / "run")
-        folder = home / f"sound-{state.replace(' ', '_')}"
-        _cut_off(state, sound, folder, known)
-        files = [file for file in _files(folder) if "images" not in file]
-        damages = CACHED if state == "cache" else MID_RUN
+        _cut_off(state, changes, known.states / state)
+        part, damages = ("cache", CACHED) if state == "cache" else ("run", MID_RUN)
+        files = [name for name in _files(known.states / state) if name.startswith(part)]
         tries += [(state, file, damage) for file in files for damage in damages]
     return known, [Try(*one, number) for number, one in enumerate(tries)]
 
@@ -268,22 +269,103 @@ def _ready(verb: str, sound: Sound, folder: Path) -> Command:
 
 
 def _answer(verb: str, folder: Path) -> Answer:
-    if verb == "resume":
+    """Digest what a verb writes for its user; of a run that goes on, all that it came to."""
+    if verb == "resume" or verb in STATES:
         return answers.of_run(folder / "run")
     if verb in ("study", "study again"):
-        return answers.of_study(folder / "run")
-    found = answers.contents(folder / "answer") if (folder / "answer").is_dir() else {}
-    return {name: value for name, value in found.items() if name.endswith((".csv", ".json"))}
+        found = answers.of_study(folder / "run")
+        return {name: found[name] for name in found if name.startswith(("trials.csv", "winner.json"))}
+    told = sorted(path for path in (folder / "answer").glob("*") if path.suffix in (".csv", ".json"))
+    return {path.name: path.read_text(encoding="utf-8").replace(str(folder), "") for path in told}
 
 
-# Runs that were cut off: before which change of the disk, and what is then damaged.
+# Runs that are cut off and go on: after how many times which change of the disk, counted after
+# another one.
 STATES = {
-    "after the head": "rename run/checkpoints/last.partial -> run/checkpoints/last.ckpt",
-    "in the fine-tuning": "",
-    "before the refit": "",
-    "cache": "",
+    "head done": ("", "run/checkpoints/head.ckpt", 1),
+    "in finetune": ("run/checkpoints/head.ckpt", "run/checkpoints/last.ckpt", 2),
+    "finetune done": ("", "run/checkpoints/finetune.ckpt", 1),
+    "cache": ("", "run/checkpoints/last.ckpt", 2),
 }
 
 
-def _cut_off(state: str, sound: Path, folder: Path, known: Sound) -> None:
-    raise NotImplementedError
+def _moment(state: str, changes: Sequence[str]) -> Kill:
+    """Return the kill that leaves a run in a state, from the changes of a whole run."""
+    after, of, times = STATES[state]
+    places = [n for n, change in enumerate(changes) if change.endswith(f"-> {of}")]
+    begin = next((n for n, change in enumerate(changes) if after and change.endswith(after)), -1)
+    return Kill(change=[n for n in places if n > begin][times - 1] + 2)
+
+
+def _cut_off(state: str, changes: Sequence[str], folder: Path) -> Command:
+    """Train in a folder until a state, and return the command that goes on."""
+    folder.mkdir(parents=True)
+    ended = run(scene.train(folder), _moment(state, changes))
+    if not ended.killed:
+        raise RuntimeError(f"The run was not cut off in '{state}':\n{ended.err}")
+    return scene.resume(folder)
+
+
+def _prepared(one: Try, sound: Sound, folder: Path) -> Command:
+    if one.verb not in STATES:
+        return _ready(one.verb, sound, folder)
+    if one.verb == "cache":  # it knows its folder, so that each has one of its own
+        return _cut_off(one.verb, sound.changes, folder)
+    shutil.copytree(sound.states / one.verb / "run", folder / "run")
+    return scene.resume(folder)
+
+
+def _attempt(home: Path, sound: Sound, seed: int, one: Try) -> Case:
+    """Damage one file, run one verb, and judge what it does."""
+    folder = home / f"try-{one.number}"
+    command = _prepared(one, sound, folder)
+    DAMAGES[one.damage](next(folder.glob(one.file)), np.random.default_rng([seed, 5, one.number]))
+    before = answers.contents(folder)
+    ended = run(command)
+    happened, verdict = _verdict(one, sound, folder, before, ended)
+    if verdict == OK:
+        shutil.rmtree(folder)
+    name = f"{one.number} {one.verb}"
+    return Case(one.verb, name, f"{one.file}: {one.damage}", happened, verdict)
+
+
+def _verdict(
+    one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended
+) -> tuple[str, str]:
+    if wrong := ended.complaint():
+        return wrong, FAILED
+    after = answers.contents(folder)
+    outside = [name for name in before if name.startswith("outside/")]
+    if any(before[name] != after.get(name) for name in outside):
+        return "changed a file outside the run, through a link", FAILED
+    if ended.status == 2:
+        lost = [name for name in before if name not in after and not _temporary(name)]
+        if lost:
+            return f"refused, and lost {', '.join(lost[:4])}: {ended.line()}", FAILED
+        return f"refused: {ended.line()}", OK
+    if ended.status:
+        return f"status {ended.status}: {ended.line()}", FAILED
+    if one.verb == "resume" and after == before:
+        return "the same answer: nothing was to do", OK
+    differ = answers.differences(sound.answers[one.verb], _answer(one.verb, folder))
+    if differ:
+        return f"another answer with status 0: {differ}", FAILED
+    return "the same answer", OK
+
+
+def _temporary(name: str) -> bool:
+    return name.endswith((".tmp", ".partial"))
+
+
+def _files(folder: Path) -> list[str]:
+    """Name the files to be damaged: of a study one trial's and one winner's, of smears one."""
+    names = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith((".lock", ".tmp", ".partial"))
+    )
+    smears = [name for name in names if name.startswith("cache/") and name.endswith(".jpg")]
+    winners = sorted({name.split("/")[2] for name in names if name.startswith("run/winner/")})
+    others = ("run/1/", "run/2/", "run/3/", *(f"run/winner/{name}/" for name in winners[1:2]))
+    skipped = {*smears[1:], *(name for name in names if name.startswith(others))}
+    return [answers.anywhere(name) for name in names if name not in skipped]
