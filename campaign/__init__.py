@@ -1,1 +1,1 @@
-"""A campaign of faults: `python -m campaign` kills, damages and fuzzes, and counts what it finds."""
+"""Kills, damaged files and fuzzed settings by the hundred: `python -m campaign`."""

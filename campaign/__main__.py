@@ -96,7 +96,9 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} ({default})"
         )
-    parser.add_argument("--output", type=Path, default=Path("runs/campaign"), help="folder to write")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/campaign"), help="folder to write"
+    )
     parser.add_argument("--keep", action="store_true", help="keep what the cases left")
     args = parser.parse_args()
     args.parts = args.parts or [*PARTS]

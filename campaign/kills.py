@@ -125,8 +125,13 @@ def _endure(home: Path, life: Life, seed: int, chain: Chain) -> list[Case]:
         wrong = wrong or _judge(folder, life)
         happened = wrong or "went on; the same to the last bit"
         cases += [
-            Case(kind, f"{chain.number}.{runs}.{place}", done, f"{state}; {happened}",
-                 FAILED if wrong else OK)
+            Case(
+                kind,
+                f"{chain.number}.{runs}.{place}",
+                done,
+                f"{state}; {happened}",
+                FAILED if wrong else OK,
+            )
             for place, (kind, done, state) in enumerate(died, 1)
         ]
         if wrong and not died:
@@ -153,9 +158,7 @@ def _kill(
         again = " again" if command.words[0].startswith("resume=") else ""
         last = ended.changes[-1] if ended.changes else "nothing"
         when = f"before {last}" if chain.by_change else f"at {kill.seconds:.3f} s"
-        died.append(
-            (stands, f"kill -9 of train{again} {when}", f"stood at {stands}, last: {last}")
-        )
+        died.append((stands, f"kill -9 of train{again} {when}", f"stood at {stands}, last: {last}"))
         lived = max(0.0, ended.seconds - AGAIN * bool(again)) / life.seconds
         gone = min(1.0, gone + (len(ended.changes) / life.changes if chain.by_change else lived))
     return died, None

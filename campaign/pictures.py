@@ -3,9 +3,7 @@
 import io
 import os
 import re
-import shutil
 import struct
-import subprocess
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -257,11 +257,20 @@ def _ready(verb: str, sound: Sound, folder: Path) -> Command:
     images = f"input={sound.home / 'images'}"
     words_of = {
         "predict": (of, images, f"output={folder / 'answer' / 'out.csv'}", quiet),
-        "evaluate": (of, "part=test", f"output={folder / 'answer'}", "evaluate.explain=false",
-                     quiet),
+        "evaluate": (
+            of,
+            "part=test",
+            f"output={folder / 'answer'}",
+            "evaluate.explain=false",
+            quiet,
+        ),
         "explain": (of, images, f"output={folder / 'answer'}", "patch=112", "stride=112", quiet),
-        "compare": (f"runs=[{folder / 'run'},{sound.home / 'run'}]", "part=val",
-                    f"output={folder / 'answer'}", quiet),
+        "compare": (
+            f"runs=[{folder / 'run'},{sound.home / 'run'}]",
+            "part=val",
+            f"output={folder / 'answer'}",
+            quiet,
+        ),
         "resume": (f"resume={folder / 'run'}",),
     }
     name = {"resume": "train", "compare": "evaluate"}.get(verb, verb)
@@ -274,8 +283,12 @@ def _answer(verb: str, folder: Path) -> Answer:
         return answers.of_run(folder / "run")
     if verb in ("study", "study again"):
         found = answers.of_study(folder / "run")
-        return {name: found[name] for name in found if name.startswith(("trials.csv", "winner.json"))}
-    told = sorted(path for path in (folder / "answer").glob("*") if path.suffix in (".csv", ".json"))
+        return {
+            name: found[name] for name in found if name.startswith(("trials.csv", "winner.json"))
+        }
+    told = sorted(
+        path for path in (folder / "answer").glob("*") if path.suffix in (".csv", ".json")
+    )
     return {path.name: path.read_text(encoding="utf-8").replace(str(folder), "") for path in told}
 
 
@@ -329,9 +342,7 @@ def _attempt(home: Path, sound: Sound, seed: int, one: Try) -> Case:
     return Case(one.verb, name, f"{one.file}: {one.damage}", happened, verdict)
 
 
-def _verdict(
-    one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended
-) -> tuple[str, str]:
+def _verdict(one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended) -> tuple[str, str]:
     if wrong := ended.complaint():
         return wrong, FAILED
     after = answers.contents(folder)

@@ -29,7 +29,9 @@ TRAINING = (
 
 def train(home: Path, *words: str) -> Command:
     """Return the command that trains into ``run`` of a folder, with the cache beside it."""
-    return Command("train", (*TRAINING, f"hydra.run.dir={home / 'run'}", *words), home, home / "cache")
+    return Command(
+        "train", (*TRAINING, f"hydra.run.dir={home / 'run'}", *words), home, home / "cache"
+    )
 
 
 def resume(home: Path) -> Command:

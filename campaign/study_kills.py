@@ -137,7 +137,9 @@ def _endure(home: Path, lives: dict[str, Life], seed: int, chain: Chain) -> list
         happened = wrong or "went on; the same to the last bit"
         verdict = FAILED if wrong else OK
         cases += [
-            Case(chain.kind, f"{chain.number}.{runs}.{place}", done, f"{state}; {happened}", verdict)
+            Case(
+                chain.kind, f"{chain.number}.{runs}.{place}", done, f"{state}; {happened}", verdict
+            )
             for place, (done, state) in enumerate(died, 1)
         ]
         if wrong and not died:

@@ -93,7 +93,7 @@ class Ended:
         out: what it printed.
         err: what it printed to stderr.
         seconds: of its life.
-        changes: what it changed on the disk; of one that was killed, the last may not have happened.
+        changes: of the disk, in order; the last one of a process that was killed may be lost.
         opened: files below its folder that it opened to read.
     """
 
@@ -205,9 +205,7 @@ class _Watch:
         if event != "open" and event not in _CHANGES:
             return
         paths = [_path(value) for value in args[: _CHANGES.get(event, 1)]]
-        names = [
-            path.removeprefix(self.folder) for path in paths if path.startswith(self.folder)
-        ]
+        names = [path.removeprefix(self.folder) for path in paths if path.startswith(self.folder)]
         if not names or names[-1].endswith(".lock"):
             return
         if event == "os.mkdir" and Path(paths[0]).is_dir():  # it fails, as its caller knows
