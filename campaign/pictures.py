@@ -257,7 +257,8 @@ def _verdict(
     if trained != is_judged and "shows no cell" not in str(reason):
         return f"training and prediction disagree: {reason}", FAILED
     if is_judged:
-        same = np.array_equal(_pixels(file.data), _pixels(file.sound))
+        now, before = _pixels(file.data), _pixels(file.sound)
+        same = now is not None and before is not None and np.array_equal(now, before)
         seen = "the same pixels" if same else "other pixels, which no decoder notices"
         return f"judged, {seen}", OK
     if file.kind == "swapped suffix":

@@ -183,10 +183,10 @@ def attack(home: Path, sound: Path, *, cases: int | None, seed: int, jobs: int) 
         jobs: commands at a time.
     """
     rng = np.random.default_rng([seed, 4])
-    known, tries = _plan(home, sound)
+    known, tries, found = _plan(home, sound)
     if cases is not None and cases < len(tries):
         tries = [tries[place] for place in np.sort(rng.choice(len(tries), cases, replace=False))]
-    found = list(side_by_side(partial(_attempt, home, known, seed), tries, jobs))
+    found += side_by_side(partial(_attempt, home, known, seed), tries, jobs)
     counts: dict[str, int] = {}
     for case in found:
         said = case.happened.partition(":")[0]
@@ -199,8 +199,12 @@ def attack(home: Path, sound: Path, *, cases: int | None, seed: int, jobs: int) 
     )
 
 
-def _plan(home: Path, sound: Path) -> tuple[Sound, list[Try]]:
-    """Ask every verb of the sound run and study, and see which files it opens."""
+def _plan(home: Path, sound: Path) -> tuple[Sound, list[Try], list[Case]]:
+    """Ask every verb of the sound run and study, and see which files it opens.
+
+    Returns:
+        What is known, what is to be tried, and the verbs that fail without any damage.
+    """
     _write_images(sound)
     study = home / "whole_study"
     begun = run(study_kills.study(study, study_kills.STUDIES["one after the other"]))
@@ -209,24 +213,27 @@ def _plan(home: Path, sound: Path) -> tuple[Sound, list[Try]]:
     changes = scene.made(home / "whole_run").changes
     known = Sound(sound, study, home / "cut_off", changes, {})
     tries: list[tuple[str, str, str]] = []
+    broken: list[Case] = []
     for verb in VERBS:
         folder = home / f"sound_{verb.replace(' ', '_')}"
         command = _ready(verb, known, folder)
         before = _files(folder)
         ended = run(command)
         if ended.status:
-            raise RuntimeError(f"'{verb}' fails on the undamaged run:\n{ended.out}\n{ended.err}")
+            said = ended.complaint() or ended.line()
+            broken.append(Case(verb, f"-1 {verb}", "nothing was damaged", said, FAILED))
+            continue
         known.answers[verb] = _answer(verb, folder)
         for file in before:
-            damages = [*DAMAGES] if file in ended.opened else NOT_READ
+            damages = tuple(DAMAGES) if file in ended.opened else NOT_READ
             tries += [(verb, file, damage) for damage in damages]
     for state in STATES:
         known.answers[state] = answers.of_run(sound / "run")
         _cut_off(state, changes, known.states / state)
-        part, damages = ("cache", CACHED) if state == "cache" else ("run", MID_RUN)
+        part, ways = ("cache", CACHED) if state == "cache" else ("run", MID_RUN)
         files = [name for name in _files(known.states / state) if name.startswith(part)]
-        tries += [(state, file, damage) for file in files for damage in damages]
-    return known, [Try(*one, number) for number, one in enumerate(tries)]
+        tries += [(state, file, damage) for file in files for damage in ways]
+    return known, [Try(*one, number) for number, one in enumerate(tries)], broken
 
 
 def _write_images(sound: Path) -> None:
