@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.leukemia-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint bench pytest
+.PHONY: help setup train test test-slow lint bench campaign pytest
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,3 +44,6 @@ lint: $(STAMP) ## ruff and mypy
 
 bench: $(STAMP) ## Speed and memory against bare loops, in minutes: a table, and runs/bench.json
 	$(BIN)/python -m benchmarks $(ARGS)
+
+campaign: $(STAMP) ## Kill, damage and fuzz, in half an hour: tables in runs/campaign (ARGS='--seed=3')
+	$(BIN)/python -m campaign $(ARGS)

@@ -1,0 +1,1 @@
+"""Kills, damaged files and fuzzed settings by the hundred: `python -m campaign`."""
