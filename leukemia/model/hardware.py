@@ -67,9 +67,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         name, precision = SWITCH, os.environ[SWITCH]
     check_choice(name, str(precision), PRECISIONS)
     if precision == "16-mixed" and accelerator == "cpu":
-        raise UserError(
-            f"{name}=16-mixed needs a GPU: on a CPU use {name}=bf16-mixed, or 32-true."
-        )
+        raise UserError(f"{name}=16-mixed needs a GPU: on a CPU use {name}=bf16-mixed, or 32-true.")
     if precision != "auto":
         return str(precision)
     if accelerator == "cuda":
