@@ -154,7 +154,7 @@ def test_weights_that_changed_are_refused_and_those_that_moved_are_not(
         patched.setattr(
             leukemia.fitting, "write_history", lambda *_: (_ for _ in ()).throw(OSError)
         )
-        with pytest.raises(OSError, match="^$"):
+        with pytest.raises(OSError, match=r"^$"):
             run_here("train", *words, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)
     (tmp_path / "one.pth").rename(tmp_path / "here.pth")
 
