@@ -20,7 +20,7 @@ def load(run: "str | PathLike[str]", **trainer: object) -> "Predictor":
 
     Raises:
         leukemia.errors.UserError: it is no run directory, is not finished, was trained on
-            embeddings, or its weights do not fit.
+            embeddings, or a file of it is not what it was finished with.
     """
     from leukemia.predictor import open_predictor  # here, so that `import leukemia` is quick
 

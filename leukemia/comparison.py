@@ -26,7 +26,9 @@ def compare_runs(paths: Sequence[Path], part: str, output: Path | None) -> None:
         output: receives ``comparison.json`` and ``comparison.png``.
 
     Raises:
-        UserError: a run without predictions of the part, or of other files than the first.
+        UserError: a run without predictions of the part, or of other files than the first; or
+            what it was finished with has changed. Predictions that evaluate made later are no
+            part of that.
     """
     tables = {str(path): _predictions(path, part) for path in paths}
     groups = _groups(RunDir(paths[0]), tables[str(paths[0])]) if paths else None

@@ -33,18 +33,16 @@ class Known:
     limit: float
 
     def score(self, embeddings: NDArray[np.floating]) -> Floats:
-        """Return the scores (M,), in [0, 2], of embeddings (M, d).
+        """Return the scores (M,), in [0, 2], of embeddings (M, d); nan where one is not finite.
 
         Raises:
-            UserError: the embeddings are of another size than those of the bank, or not finite.
+            UserError: the embeddings are of another size than those of the bank.
         """
         if embeddings.shape[1:] != self.bank.shape[1:]:
             raise UserError(
                 f"ood.npz is of another network: its embeddings have {self.bank.shape[1]} numbers, "
                 f"but this one's have {embeddings.shape[1]}. Train the run anew."
             )
-        if not np.isfinite(embeddings).all():
-            raise UserError("An image's embedding is not finite: train the run anew.")
         return _distances(_of_length_one(embeddings) @ self.bank.T)
 
     def save(self, path: Path) -> None:
