@@ -66,7 +66,8 @@ def reported(folder: Path | None = None, more: Callable[[], str] = str) -> Itera
     """Raise a fault of the disk as a user's error, whoever met it inside.
 
     Args:
-        folder: where is written, for an error that names no file.
+        folder: where is written, for an error that names no file; ``None`` leaves alone what is
+            no fault of the disk, such as a file that is missing.
         more: returns what to do then, such as "go on with resume=...", or nothing.
 
     Raises:
@@ -78,10 +79,15 @@ def reported(folder: Path | None = None, more: Callable[[], str] = str) -> Itera
         raise
     except Exception as error:
         line = told(error, folder)
-        if line is None:
+        if line is None or (folder is None and not _is_fault(error)):
             raise
         then = more()
         raise UserError(f"{line}{', then ' if then else ''}{then}.") from error
+
+
+def _is_fault(error: BaseException) -> bool:
+    found = _cause(error)
+    return found is not None and found.errno in _FAULTS
 
 
 def _cause(error: BaseException) -> OSError | None:
