@@ -37,6 +37,8 @@ _FLAGS = (
 )
 _LONGEST = 100  # of the name of an option
 _PLAIN = re.compile(r"[\w.-]*[./][\w./-]*[A-Za-z_][\w.-]*", re.ASCII)
+# What makes several jobs: a study does by itself.
+_SWEEPS = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|[+-]*study=(?!null$|none$).+")
 # What of Hydra's grammar makes several values of one.
 _FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
@@ -72,8 +74,8 @@ def run_verb(
 
         print(f"leukemia {__version__}")
         return
-    sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
-    if each and (sweep or "hydra.mode=MULTIRUN" in sys.argv):  # Hydra would leave files of its own
+    sweep = any(map(_SWEEPS.fullmatch, sys.argv[1:]))
+    if each and sweep:  # Hydra would leave files of its own
         fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
     # Hydra then raises what it would otherwise print in several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -119,6 +119,19 @@ def test_with_m_a_comma_separates_paths_that_are_not_one(tmp_path, monkeypatch):
     assert swept("data.file=a,b.npz") == []
 
 
+def test_a_study_is_a_sweep_without_m_too(tmp_path: Path):
+    done = run_here(
+        "train",
+        *("study=schedules", *TOY, f"data.file={tmp_path}/a.npz", "schedule=constant,cosine"),
+        "stage.head.batch_size=1",
+        cache=tmp_path,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "stage.head.batch_size" in done.stderr
+    assert "schedule=constant" in done.stderr
+
+
 @pytest.mark.parametrize("group", ["experiment", "study", "launcher", "stain", "mask", "augment"])
 def test_null_chooses_nothing_of_a_group(group: str):
     _, chosen = composed("train", ["data=synthetic"], f"{group}=null")
