@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from leukemia.report.history import write_history
 from leukemia.run import NEEDED, RunDir
 
 _DOT = io.BytesIO()
@@ -102,6 +103,28 @@ def kill_when(
         time.sleep(0.002)
     process.kill()
     process.wait()
+
+
+class Stopped(BaseException):
+    """What ends a training of this process as soon as a kill would: nothing catches it."""
+
+
+def stop_when(
+    ready: Callable[[], bool], verb: str, *overrides: str, cache: Path, cwd: Path, **changes: str
+) -> None:
+    """As `kill_when`, in this process: stopped where an epoch has been written down."""
+
+    def written(path: Path, rows: list[dict[str, object]]) -> None:
+        write_history(path, rows)
+        if ready():
+            raise Stopped
+
+    with (
+        mock.patch("leukemia.fitting.write_history", written),
+        contextlib.suppress(Stopped),
+    ):
+        done = run_here(verb, *overrides, cache=cache, cwd=cwd, **changes)
+        raise AssertionError(f"the command ended before it was stopped: {done.stderr}")
 
 
 def epochs_of(run: Path, stage: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.commands import rows, run_here
 
-EPOCHS = 25
+EPOCHS = 10
 SMALL = [
     "data=embeddings",
     "split=stratified",

@@ -19,13 +19,13 @@ PARTITION = ("nuclei", "background", "corner")
 
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A baseline after two epochs on a few painted smears."""
+    """A baseline after an epoch on a few painted smears."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     settings = [
         "model=baseline",
         "data=synthetic",
         "data.per_class=10",
-        "stage.finetune.epochs=2",
+        "stage.finetune.epochs=1",
         "stage.finetune.batch_size=8",
         "trainer.progress=false",
         "trainer.threads=1",

@@ -1,5 +1,6 @@
 """`stage.*.refit`: validation is measured first, then the last stage learns from it too."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from leukemia.build.finished import open_finished
 from leukemia.build.parts import judge_part, own_data
 from leukemia.report.ood import fit_known, read_known
-from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, write_toy
+from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, stop_when, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
 TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
@@ -207,11 +208,17 @@ def test_a_whitened_head_goes_on_from_the_discriminant_by_the_dual_loss(
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [[], pytest.param(["model.backbone.name=resnet18"], marks=pytest.mark.slow, id="resnet18")],
+    ("changes", "end"),
+    [
+        pytest.param([], stop_when, id="stops"),
+        pytest.param([], kill_when, marks=pytest.mark.slow, id="kills"),
+        pytest.param(
+            ["model.backbone.name=resnet18"], kill_when, marks=pytest.mark.slow, id="resnet18"
+        ),
+    ],
 )
 def test_kills_in_every_stage_leave_an_uninterrupted_run(
-    changes: list[str], fine: Path, cache: Path, tmp_path: Path
+    changes: list[str], end: Callable[..., None], fine: Path, cache: Path, tmp_path: Path
 ):
     where: dict[str, Path] = {"cache": cache, "cwd": tmp_path}
     whole, settings = fine, [*FINE, *changes]
@@ -223,11 +230,11 @@ def test_kills_in_every_stage_leave_an_uninterrupted_run(
     words = [*settings, f"hydra.run.dir={folder}"]
     for stage, epochs in (("head", 3), ("finetune", 2), ("refit", 1)):
         reached = partial(reaches, folder, stage, epochs)
-        kill_when(reached, "train", *words, **where)
+        end(reached, "train", *words, **where)
         assert not (folder / "DONE").exists()
         folder = folder.rename(tmp_path / stage)  # as to a larger disk
         words = [f"resume={folder}"]
-    resumed = run("train", *words, **where)
+    resumed = (run_here if end is stop_when else run)("train", *words, **where)
     assert resumed.returncode == 0, resumed.stderr
     assert (folder / "DONE").is_file()
     assert_same(folder, whole)

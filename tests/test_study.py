@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from leukemia import search
 from leukemia.build.finished import open_finished
-from tests.commands import kill_when, rows, run_here
+from tests.commands import kill_when, rows, run_here, stop_when
 from tests.studies import GRID, SMALL, study, trials
 
 
@@ -92,20 +93,21 @@ def test_the_same_command_on_a_finished_study_runs_and_scores_nothing(whole: Pat
 
 
 @pytest.mark.parametrize(
-    "launcher",
+    ("launcher", "end"),
     [
-        pytest.param([], id="serial"),
-        pytest.param(["launcher=local", "n=2"], id="local", marks=pytest.mark.slow),
+        pytest.param([], stop_when, id="stopped"),
+        pytest.param([], kill_when, id="serial", marks=pytest.mark.slow),
+        pytest.param(["launcher=local", "n=2"], kill_when, id="local", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_study_goes_on_and_runs_no_trial_twice(
-    launcher: list[str], whole: Path, home: Path
+    launcher: list[str], end: Callable[..., None], whole: Path, home: Path
 ):
-    name = f"killed{len(launcher)}"
+    name = f"{end.__name__}{len(launcher)}"
     arguments = [*GRID, *launcher, f"study.name={name}", f"data.file={home / 'toy.npz'}"]
     folder = home / "runs" / name
     last = folder / "2" / "checkpoints" / "last.ckpt"
-    kill_when(
+    end(
         lambda: (folder / "0" / "DONE").exists() and last.exists(),
         "train",
         *arguments,
@@ -132,21 +134,30 @@ def test_a_killed_study_goes_on_and_runs_no_trial_twice(
 
 
 @pytest.mark.parametrize(
-    "launcher", ["local", pytest.param("submitit_local", marks=pytest.mark.slow)]
+    ("launcher", "seeds"),
+    [
+        ("local", "0"),
+        pytest.param("local", "0,1", marks=pytest.mark.slow),
+        pytest.param("submitit_local", "0,1", marks=pytest.mark.slow),
+    ],
 )
 def test_trials_in_processes_of_their_own_give_the_same_table(
-    launcher: str, whole: Path, home: Path
+    launcher: str, seeds: str, whole: Path, home: Path
 ):
     if launcher.startswith("submitit"):
         pytest.importorskip("submitit", reason="the extra leukemia[slurm] is not installed")
-    done = study(home, *GRID, f"study.name={launcher}", f"launcher={launcher}")
+    words = [f"study.name={launcher}{seeds}", f"launcher={launcher}", f"seed={seeds}"]
+    done = study(home, *GRID, *words)
     assert done.returncode == 0, done.stderr
-    assert trials(home / "runs" / launcher) == trials(whole)
+    found = trials(home / "runs" / f"{launcher}{seeds}")
+    assert len(found) == 2 * len(seeds.split(","))
+    # The setting that has one value alone has no column.
+    assert [{**row, "seed": row.get("seed", seeds)} for row in found] == trials(whole)[: len(found)]
 
 
 def test_a_failing_trial_is_listed_and_stops_no_other(home: Path):
     lists = ["study=seeds", "seed=0", "model.head.dropout=2,0,0.1", *SMALL]
-    lists.append("study.name=failing")
+    lists += ["study.name=failing", "stage.head.epochs=2"]
     done = study(home, *lists)
     folder = home / "runs" / "failing"
     assert done.returncode == 2

@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("protocol", KEEP_GROUPS, ids=" ".join)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data(), seed=st.integers(0, 3), balanced=st.booleans())
 def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, data, seed, balanced):
     manifest, names = data.draw(related_images(mixed=protocol != ["split=stratified"]))
@@ -86,7 +86,7 @@ def test_parts_share_no_file_no_hash_and_no_group(folder, protocol, data, seed, 
             assert n[0] == n[1] > 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(related=related_images(mixed=False), seed=st.integers(0, 3))
 def test_solved_parts_are_as_balanced_as_drawn_ones(folder, related, seed):
     manifest, names = related
@@ -100,7 +100,7 @@ def test_solved_parts_are_as_balanced_as_drawn_ones(folder, related, seed):
         assert solved <= drawn + 0.01
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(related=related_images(), seed=st.integers(0, 3), validation=st.sampled_from(["1", "2"]))
 def test_the_paper_split_warns_of_groups_that_cross_it(folder, related, seed, validation):
     manifest, names = related
@@ -122,7 +122,7 @@ def test_the_paper_split_warns_of_groups_that_cross_it(folder, related, seed, va
         assert f"{len(crossing)} groups of related images" in with_groups.warnings[0]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(related=related_images(), seed=st.integers(0, 9))
 def test_a_table_of_parts_is_taken_as_it_is_or_refused_for_its_leak(folder, related, seed):
     manifest, names = related

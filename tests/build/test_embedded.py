@@ -190,6 +190,7 @@ def test_the_default_recipe_is_whole_and_is_scored_again_alike(tmp_path: Path):
         *PAINTED,
         "model.backbone.resize=96",
         "model.backbone.layers=[layer1,layer2]",
+        "trainer.max_epochs=3",
         f"hydra.run.dir={run}",
     ]
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)

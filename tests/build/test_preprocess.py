@@ -108,6 +108,7 @@ def test_a_run_sees_the_same_in_training_evaluation_and_prediction(cache: Path, 
     words += [
         "experiment=finetuned",
         "stain=macenko",
+        "model.backbone.name=shufflenet_v2_x0_5",
         "trainer.max_epochs=1",
         "trainer.progress=false",
     ]

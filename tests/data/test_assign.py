@@ -25,7 +25,7 @@ def best_of_all(counts, fractions):
     return min(whole, default=None)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=7),
     st.integers(0, 9),

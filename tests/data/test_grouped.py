@@ -51,7 +51,7 @@ def test_the_note_names_the_class_and_part_furthest_from_its_due():
     assert "train holds 80.0% of class 'Early', not 60.0%" in note
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.filter_too_much])
 @given(group_sizes, st.integers(0, 3))
 def test_grouped_is_as_balanced_as_drawing_whole_groups_or_better(sizes, seed):
     manifest, groups = related(sizes)
@@ -97,7 +97,7 @@ def all_folds(manifest, groups, folds, seed=0):
     ]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(group_size, min_size=6, max_size=10), st.integers(3, 4), st.integers(0, 3))
 def test_every_image_is_in_test_once_and_validation_is_the_next_fold(sizes, folds, seed):
     manifest, groups = related(sizes)
@@ -114,7 +114,7 @@ def test_every_image_is_in_test_once_and_validation_is_the_next_fold(sizes, fold
         assert used == list(range(len(manifest)))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(group_sizes, st.integers(0, 3))
 def test_folds_are_as_balanced_as_those_of_scikit_learn_or_better(sizes, seed):
     manifest, groups = related(sizes)

@@ -32,32 +32,22 @@ LOGGED = [
 
 @dataclass
 class Tracked:
-    """A training that was killed in its second stage and then went on to its end."""
+    """A training in a process of its own, whose network is watched."""
 
     folder: Path
-    first_part: str
     said: str
     touched: list[str]
     wandb: WandbRun
 
 
 @pytest.fixture(scope="module")
-def tracked(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
-    cache, folder = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("tracked") / "run"
+def tracked(network: Network, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
+    folder = tmp_path_factory.mktemp("tracked") / "run"
     network.touched()
-    kill_when(
-        lambda: epochs_of(folder, "finetune") >= 1,
-        "train",
-        *LOGGED,
-        f"hydra.run.dir={folder}",
-        cache=cache,
-        cwd=folder.parent,
-        **network.changes,
-    )
-    first_part = next((folder / "wandb").glob("offline-run-*")).name
-    again = run("train", f"resume={folder}", cache=cache, cwd=folder.parent, **network.changes)
-    assert again.returncode == 0, again.stderr
-    return Tracked(folder, first_part, again.stdout, network.touched(), read_only_part(folder))
+    words = [*LOGGED, f"hydra.run.dir={folder}"]
+    done = run("train", *words, cache=cache, cwd=folder.parent, **network.changes)
+    assert done.returncode == 0, done.stderr
+    return Tracked(folder, done.stdout, network.touched(), read_only_part(folder))
 
 
 def test_an_offline_run_touches_no_network_and_says_how_to_send_it(tracked: Tracked):
@@ -67,17 +57,40 @@ def test_an_offline_run_touches_no_network_and_says_how_to_send_it(tracked: Trac
     assert told == [f"W&B: offline; send it later with: wandb sync {pattern}"]
 
 
-def test_a_killed_run_goes_on_with_the_same_wandb_run(tracked: Tracked):
-    run_id = (tracked.folder / "wandb.id").read_text()
-    assert tracked.first_part.endswith(f"-{run_id}")
-    assert tracked.wandb.run.run_id == run_id
-    assert tracked.wandb.run.resume
-    assert tracked.wandb.exit_code == 0
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_same_wandb_run(
+    tracked: Tracked, network: Network, cache: Path, tmp_path: Path
+):
+    folder = tmp_path / "run"
+    kill_when(
+        lambda: epochs_of(folder, "finetune") >= 1,
+        "train",
+        *LOGGED,
+        f"hydra.run.dir={folder}",
+        cache=cache,
+        cwd=tmp_path,
+        **network.changes,
+    )
+    first_part = next((folder / "wandb").glob("offline-run-*")).name
+    again = run("train", f"resume={folder}", cache=cache, cwd=tmp_path, **network.changes)
+    assert again.returncode == 0, again.stderr
+    assert network.touched() == []
+    run_id = (folder / "wandb.id").read_text()
+    whole = read_only_part(folder)
+    assert first_part.endswith(f"-{run_id}")
+    assert whole.run.run_id == run_id
+    assert whole.run.resume
+    assert whole.exit_code == 0
     # What was killed may lack epochs, so it is out of the way of `wandb sync`, but not lost.
-    superseded = tracked.folder / "wandb" / "superseded" / tracked.first_part
+    superseded = folder / "wandb" / "superseded" / first_part
     # Killed at once, W&B may not even have written which run it is.
     assert [path.suffix for path in superseded.glob("*.wandb")] == [".wandb"]
-    assert tracked.wandb.folder.name != tracked.first_part
+    assert whole.folder.name != first_part
+    curves = [
+        [{k: v for k, v in row.items() if k.startswith("curves/")} for row in found.rows]
+        for found in (whole, tracked.wandb)
+    ]
+    assert curves[0] == curves[1]
 
 
 def test_the_curves_are_history_csv_on_one_axis_over_both_stages(tracked: Tracked):
