@@ -290,9 +290,8 @@ def _answer(verb: str, folder: Path) -> Answer:
         return answers.of_run(folder / "run")
     if verb in ("study", "study again"):
         found = answers.of_study(folder / "run")
-        return {
-            name: found[name] for name in found if name.startswith(("trials.csv", "winner.json"))
-        }
+        written = ("trials.csv",) if verb == "study" else ("trials.csv", "winner.json")
+        return {name: value for name, value in found.items() if name.startswith(written)}
     told = sorted(
         path for path in (folder / "answer").glob("*") if path.suffix in (".csv", ".json")
     )
