@@ -12,6 +12,9 @@ ROOT = Path(__file__).parent.parent
 BESIDE = ("experiments", "benchmarks")
 """Folders of the repository whose pages and records are part of the site."""
 
+RECORDS = ("README.md", "metrics.json", "audit.json")
+"""What a link to a folder shows in the site: the first of these that is there."""
+
 SUFFIXES = {".md", ".png", ".csv", ".json"}
 
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
@@ -49,7 +52,6 @@ def _uri(path: Path) -> str | None:
     for folder, base in (("docs", ROOT / "docs"), *((name, ROOT) for name in BESIDE)):
         if path.is_relative_to(ROOT / folder):
             if path.is_dir():
-                path = next((path / name for name in ("README.md", "metrics.json")
-                             if (path / name).is_file()), path)
+                path = next((path / name for name in RECORDS if (path / name).is_file()), path)
             return path.relative_to(base).as_posix()
     return "index.md" if path == ROOT / "README.md" else None
