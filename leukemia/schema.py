@@ -398,7 +398,7 @@ def _check_value(name: str, said: str, value: object, known: Schema) -> None:
     kinds = known.kinds[name]
     choices = known.choices.get(name)
     fits = any(_fits(value, kind) for kind in kinds)
-    if not fits or (choices and str(value) not in choices):
+    if not fits or (choices and value is not None and str(value) not in choices):
         raise UserError(f"Expected {said} to be {_wanted(name, known)}, but got {_shown(value)}.")
     if isinstance(value, list) and f"{name}[]" in known.kinds:
         for entry in value:
