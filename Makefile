@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.leukemia-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint bench pytest
+.PHONY: help setup train test test-slow lint bench docs pytest
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,3 +44,6 @@ lint: $(STAMP) ## ruff and mypy
 
 bench: $(STAMP) ## Speed and memory against bare loops, in minutes: a table, and runs/bench.json
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(STAMP) ## Build the pages of docs/ and experiments/ into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
