@@ -1,5 +1,6 @@
 """What the words say of commands, files and the code is true."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from leukemia import cli, schema
+from tests.commands import rows
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -113,6 +115,31 @@ def test_every_question_has_its_answer_before_its_log():
         assert lines[2].startswith("**"), f"{folder}: the answer comes first"
         assert table < 12, f"{folder}: the table is on the first screen"
         assert f"({folder.name}/README.md)" in index
+
+
+RECORDS = {
+    "`model=baseline`": ("baseline, centred input", "kfold_baseline_train"),
+    "`experiment=finetuned`": ("resnet18", "kfold_resnet18"),
+    "**ours, the defaults**": ("default", "kfold_default"),
+}
+
+
+@pytest.mark.parametrize("row", RECORDS)
+def test_the_figures_of_the_readme_are_those_of_the_records(row: str):
+    run, study = RECORDS[row]
+    records = ROOT / "experiments"
+    seeds = [
+        line
+        for line in rows(records / "paper_system" / "results.csv")
+        if (line["run"], line["part"]) == (run, "test")
+    ]
+    keys = ("accuracy", "cancer_sensitivity", "cancer_specificity")
+    means = [sum(float(line[key]) for line in seeds) / len(seeds) for key in keys]
+    pooled = json.loads((records / "trust" / study / "metrics.json").read_text())["pooled"]
+    folds = [pooled["accuracy"], *pooled["interval"]["accuracy"], pooled["cancer_recall"]]
+    (line,) = [line for line in README.read_text().splitlines() if f"{row} |" in line]
+    printed = [float(number) for number in re.findall(r"\d\.\d{3}", line)]
+    assert printed == pytest.approx([*means, *folds], abs=0.0005001)
 
 
 def test_the_script_by_hand_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
