@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.leukemia-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint bench campaign pytest
+.PHONY: help setup train test test-slow lint bench campaign docs pytest
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,3 +47,6 @@ bench: $(STAMP) ## Speed and memory against bare loops, in minutes: a table, and
 
 campaign: $(STAMP) ## Kill, damage and fuzz, in half an hour: tables in runs/campaign (ARGS='--seed=3')
 	$(BIN)/python -m campaign $(ARGS)
+
+docs: $(STAMP) ## Build the pages of docs/ and experiments/ into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -123,7 +123,11 @@ class SmearDataModule(ArrayDataModule):
         on_bad: ``error`` or ``skip``, see `build_manifest`.
         workers: threads that prepare images; ``None`` for one a core.
         verify: hash every file once, see `build_manifest`: where the test part is opened.
-        **loaders: see `ArrayDataModule`.
+        batch_size: see `ArrayDataModule`.
+        eval_batch_size: see `ArrayDataModule`.
+        seed: see `ArrayDataModule`.
+        augment: see `ArrayDataModule`.
+        num_workers: see `ArrayDataModule`.
     """
 
     manifest: Manifest
@@ -206,7 +210,9 @@ class EmbeddingDataModule(ArrayDataModule):
         file: a ``.npz``, see `read_embeddings`.
         classes: the class scheme.
         splitter: makes the parts from the manifest and its groups.
-        batch_size, eval_batch_size, seed: see `ArrayDataModule`.
+        batch_size: see `ArrayDataModule`.
+        eval_batch_size: see `ArrayDataModule`.
+        seed: see `ArrayDataModule`.
     """
 
     manifest: Manifest
