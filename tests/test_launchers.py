@@ -64,8 +64,12 @@ def test_a_missing_extra_is_one_line(launcher: str, module: str, extra: str, tmp
     )
 
 
-@pytest.mark.parametrize("study", [path.stem for path in (CONF / "study").glob("*.yaml")])
-@pytest.mark.parametrize("launcher", [path.stem for path in (CONF / "launcher").glob("*.yaml")])
+def options(group: str) -> list[str]:
+    return [path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "none"]
+
+
+@pytest.mark.parametrize("study", options("study"))
+@pytest.mark.parametrize("launcher", options("launcher"))
 def test_studies_compose_with_launchers(study: str, launcher: str):
     if launcher != "local":
         plugin = "hydra_ray_launcher" if launcher == "ray" else "hydra_submitit_launcher"

@@ -143,11 +143,14 @@ class StudySweeper(Sweeper):
         from leukemia import schema
 
         cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
-        HydraConfig.instance().set_config(cfg)  # for who refers to it
-        chosen = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        schema.check(cfg, VERB, chosen)
+        chosen, before = dict(cfg.hydra.runtime.choices), HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(cfg)  # for settings that refer to it
+        try:
+            with open_dict(cfg):
+                del cfg["hydra"]
+            schema.check(cfg, VERB, chosen)
+        finally:
+            HydraConfig.instance().cfg = before
         return cfg
 
 
