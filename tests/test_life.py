@@ -655,7 +655,7 @@ def test_disks_that_are_full_or_read_only(tmp_path: Path, toy: Path):
     ]
     told = (tmp_path / "errors").read_text().splitlines()
     assert len(told) == 8, told
-    assert [("full" in line, "read-only" in line) for line in told] == [
+    assert [("the disk is full" in line, "the disk is read-only" in line) for line in told] == [
         *[(True, False)] * 3,
         *[(False, True)] * 5,
     ]
