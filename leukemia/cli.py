@@ -84,7 +84,7 @@ def run_verb(
         begun = any(argument.startswith("study=") for argument in sys.argv)
         fail(*interrupt.told("go on with the same command" if begun else ""))
     except Exception as error:
-        if reporting.begun or not (line := _of_hydra(error)):
+        if reporting.begun or not (line := _of_hydra(error, _another_place(reporting))):
             raise
         fail(line)
 
@@ -96,10 +96,12 @@ def _another_place(reporting: "Reporting") -> str:
     return "Name another hydra.run.dir= (with -m, hydra.sweep.dir=)."
 
 
-def _of_hydra(error: Exception) -> str | None:
+def _of_hydra(error: Exception, remedy: str) -> str | None:
     """Say in a line what Hydra could not do; ``None`` for an error that is not Hydra's."""
-    inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
-    if {"hydra", "omegaconf", "antlr4"} & set(inside):
+    inside = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, OSError) and any("hydra" in parts for parts in inside):
+        return f"'{error.filename}' cannot be used: {error.strerror}. {remedy}"
+    if {"hydra", "omegaconf", "antlr4"} & set(inside[-1]):
         return f"Hydra cannot take this command: {' '.join(str(error).split())}"
     return None
 
