@@ -6,7 +6,7 @@ from importlib import import_module
 import yaml
 
 from leukemia import __version__
-from leukemia.schema import CONF, VERBS
+from leukemia.options import CONF, VERBS
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leukemia import disk, interrupt, schema
+from leukemia.arguments import SWEEPS, paths_of, quoted
 from leukemia.errors import UserError
-from leukemia.schema import CONF, Kind
+from leukemia.options import CONF
 from leukemia.text import visible
 
 __all__ = ["CONF"]  # the folder of settings, for who composes them without a command
@@ -30,17 +31,6 @@ EXTRAS = {
     "submitit_local": ("submitit_local", "slurm"),
     "ray": ("ray", "ray"),
 }
-# Of the flags `--name=value`, those that are Hydra's own.
-_FLAGS = (
-    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell"),
-    *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
-)
-_LONGEST = 100  # of the name of an option
-_PLAIN = re.compile(r"[\w.-]*[./][\w./-]*[A-Za-z_][\w.-]*", re.ASCII)
-# What makes several jobs: a study does by itself.
-_SWEEPS = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|[+-]*study=(?!null$|none$).+")
-# What of Hydra's grammar makes several values of one.
-_FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
 
 
 def _run_dir(resume: str | None, model: str) -> str:
@@ -74,7 +64,7 @@ def run_verb(
 
         print(f"leukemia {__version__}")
         return
-    sweep = any(map(_SWEEPS.fullmatch, sys.argv[1:]))
+    sweep = any(map(SWEEPS.fullmatch, sys.argv[1:]))
     if each and sweep:  # Hydra would leave files of its own
         fail(f"leukemia.{config_name} takes no -m: call it once for each {each}.")
     # Hydra then raises what it would otherwise print in several lines.
@@ -94,7 +84,7 @@ def run_verb(
         begun = any(argument.startswith("study=") for argument in sys.argv)
         fail(*interrupt.told("go on with the same command" if begun else ""))
     except Exception as error:
-        if reporting.begun or not (line := _of_hydra(error)):
+        if reporting.begun or not (line := _of_hydra(error, _another_place(reporting))):
             raise
         fail(line)
 
@@ -106,118 +96,14 @@ def _another_place(reporting: "Reporting") -> str:
     return "Name another hydra.run.dir= (with -m, hydra.sweep.dir=)."
 
 
-def _of_hydra(error: Exception) -> str | None:
+def _of_hydra(error: Exception, remedy: str) -> str | None:
     """Say in a line what Hydra could not do; ``None`` for an error that is not Hydra's."""
-    inside = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
-    if {"hydra", "omegaconf", "antlr4"} & set(inside):
+    inside = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, OSError) and any("hydra" in parts for parts in inside):
+        return f"'{error.filename}' cannot be used: {error.strerror}. {remedy}"
+    if {"hydra", "omegaconf", "antlr4"} & set(inside[-1]):
         return f"Hydra cannot take this command: {' '.join(str(error).split())}"
     return None
-
-
-def quoted(argument: str, verb: str, *, sweep: bool = False) -> str:
-    """Return a command line's argument as Hydra's grammar has it.
-
-    A path may hold anything: blanks, brackets, commas, letters beyond ASCII are part of the name.
-    A list in brackets stays one where the setting takes lists; its entries are quoted, unless
-    quotes are among them already. With ``-m`` a comma separates paths, unless the whole names a
-    file or folder that is there; a name in quotes is one name. ``group=null`` chooses the group's
-    option ``none``, and ``--key=value`` is ``key=value``.
-
-    Args:
-        argument: as typed.
-        verb: whose argument it is.
-        sweep: whether ``-m`` was given.
-    """
-    flag = re.fullmatch(r"--([A-Za-z_][\w.@/-]*)=(.*)", argument, re.S)
-    if flag and flag[1] not in _FLAGS:
-        argument = argument[2:]
-    key, equals, value = argument.partition("=")
-    name = key.lstrip("+~")
-    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if key.startswith("-") or not equals:
-        return argument
-    group = name.partition("@")[0]
-    if (options := schema.groups().get(group)) is not None and name not in _paths(verb):
-        # Nothing is added where there is a choice already.
-        key = name if key[0] == "+" and name in schema.chosen_by(verb) else key
-        if key[0] == "~":
-            return f"{key}={_quote(value)}"
-        if value in ("", "''", '""', "[]"):
-            raise UserError(
-                f"Expected {name} to be one of {', '.join(options)}, but got {value!r}."
-            )
-        return f"{key}={_options(value, options, sweep=sweep)}"
-    kinds = _paths(verb).get(name)
-    if kinds is None or not value or is_quoted or key[0] == "~":
-        return argument
-    if Kind.FREE in kinds and value[0] == "{":
-        key = f"++{name}"  # names of the user's own, which Hydra would not know
-    return f"{key}={_path(value, kinds, sweep=sweep)}"
-
-
-@functools.cache
-def _paths(verb: str) -> dict[str, frozenset[Kind]]:
-    return {name: frozenset(kinds) for name, kinds in schema.paths(verb).items()}
-
-
-def _options(value: str, options: list[str], *, sweep: bool) -> str:
-    """Quote what Hydra would take for a number or nothing, not for an option's name."""
-    if _FUNCTIONS.fullmatch(value) or (value[0] == "{" and value[-1] == "}"):
-        return value  # several options, or settings of the chosen one
-    if value[:1] == "[" and value[-1:] == "]":
-        return f"[{','.join(_option(entry, options) for entry in _entries(value))}]"
-    if sweep and "," in value:
-        return ",".join(_option(entry.strip(), options) for entry in value.split(","))
-    return _option(value, options)
-
-
-def _option(value: str, options: list[str]) -> str:
-    if value.lower() == "null" and "none" in options:
-        return "none"
-    if len(value) > _LONGEST or not value.isprintable():
-        raise UserError(f"Expected one of {', '.join(options)}, but got {value[:_LONGEST]!r}.")
-    return value if value in options or value[:1] in ("'", '"') else _quote(value)
-
-
-def _path(value: str, kinds: frozenset[Kind], *, sweep: bool) -> str:
-    there = _exists(value)
-    if Kind.NULL in kinds and value.lower() == "null":
-        return value
-    if value[0] == "{" and value[-1] == "}" and Kind.FREE in kinds and not there:
-        return value
-    if value[0] == "[" and value[-1] == "]" and Kind.LIST in kinds and not there:
-        if "'" in value or '"' in value:
-            return value
-        return f"[{','.join(map(_quote, _entries(value)))}]"
-    if sweep and not there:
-        if _FUNCTIONS.fullmatch(value) or value[0] in "'\"":
-            return value
-        if "," in value:
-            parts = [part.strip() for part in value.split(",")]
-            # Plain names stay plain: a study lists them as typed.
-            return ",".join(
-                part if _PLAIN.fullmatch(part) else _path(part, kinds, sweep=False)
-                for part in parts
-                if part
-            )
-    return _quote(value)
-
-
-def _entries(value: str) -> list[str]:
-    return [entry.strip() for entry in value[1:-1].split(",") if entry.strip()]
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):
-        return False
-
-
-def _quote(text: str) -> str:
-    # Only backslashes before a quote, which the last ones are too, mean something to Hydra.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), text)
-    return f"'{escaped}'"
 
 
 class Reporting:
@@ -254,7 +140,7 @@ class Reporting:
 
 def _at_home(cfg: DictConfig, verb: str) -> None:
     """Give ``~`` its meaning, which the shell leaves to us behind ``key=``."""
-    for key in _paths(verb):
+    for key in paths_of(verb):
         value = None if key.startswith("hydra.") else OmegaConf.select(cfg, key)
         # The cache is looked for at home wherever the run is used.
         if isinstance(value, str) and value.startswith("~") and key != "data.cache_dir":

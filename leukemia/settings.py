@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from leukemia import schema
 from leukemia.errors import UserError
+from leukemia.kinds import Kind
 from leukemia.machine import NO_MATTER
 
 # They change neither data nor training: the rule of a study, trials at a time, the machine.
@@ -33,7 +34,7 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         # So that the run can be used from any working directory. The floors are read below, and
         # `resume` names a run and is none of its settings.
         value = OmegaConf.select(cfg, key)
-        if value is None or schema.Kind.FREE in kinds or key == "resume":
+        if value is None or Kind.FREE in kinds or key == "resume":
             continue
         if value == "DEFAULT" or (key == "data.cache_dir" and str(value).startswith("~")):
             continue

@@ -115,8 +115,9 @@ class Training:
     def _check(self) -> "tuple[Hardware, list[Stage]]":
         """Refuse what can be told wrong before anything is read, or computed for nothing."""
         # Imported here, as in all steps, so that help and printed configs never wait for torch.
+        from leukemia.build.checks import check_settings
         from leukemia.build.describe import map_method
-        from leukemia.build.model import build_stages, check_settings
+        from leukemia.build.model import build_stages
         from leukemia.build.network import build_hardware
         from leukemia.tracking import check_loggers
 

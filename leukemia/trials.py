@@ -80,7 +80,7 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
     Raises:
         UserError: settings that cannot be, or a folder that holds another trial.
     """
-    from leukemia.build.model import check_settings
+    from leukemia.build.checks import check_settings
 
     if cfg.open_test:
         raise UserError("Trials never open the test part, the winner does: drop open_test.")

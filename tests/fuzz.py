@@ -25,8 +25,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from leukemia import schema
-from leukemia.cli import CONF, one_line, quoted
+from leukemia import options, schema
+from leukemia.arguments import quoted
+from leukemia.cli import CONF, one_line
 from leukemia.errors import UserError
 
 SECONDS = 20  # a case, at most
@@ -130,7 +131,7 @@ def composed(verb: str, base: list[str], argument: str) -> tuple[DictConfig, dic
         argument: one more.
     """
     given = quoted(argument, verb)
-    if _key(argument) in schema.groups():
+    if _key(argument) in options.groups():
         return _composed(verb, (*base, given))
     cfg, chosen = pickle.loads(_kept(verb, tuple(base)))
     parsed = OverridesParser.create().parse_overrides([given])
@@ -147,8 +148,9 @@ def before_images(verb: str, cfg: DictConfig, key: str) -> None:
     if verb != "train":
         getattr(import_module(f"leukemia.{verb}"), verb)(cfg)
         return
+    from leukemia.build.checks import check_settings
     from leukemia.build.data import build_augmenter
-    from leukemia.build.model import build_classifier, build_stages, check_settings
+    from leukemia.build.model import build_classifier, build_stages
     from leukemia.build.network import build_hardware, build_network
     from leukemia.settings import difference, settle
     from leukemia.tracking import check_loggers
@@ -172,7 +174,7 @@ def before_images(verb: str, cfg: DictConfig, key: str) -> None:
 def _draw(rng: random.Random) -> tuple[str, list[str], str]:
     verb = rng.choice(["train"] * 6 + ["audit"] * 2 + ["evaluate", "predict", "explain", "study"])
     base = rng.choice(BASES[verb])
-    key = rng.choice([*_keys(verb, tuple(base)), *schema.chosen_by(verb)])
+    key = rng.choice([*_keys(verb, tuple(base)), *options.chosen_by(verb)])
     value = rng.choice(rng.choice([VALUES, NUMBERS]))
     return verb, base, f"{rng.choice(WRITINGS).format(key)}={value}"
 

@@ -9,14 +9,15 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from leukemia import __main__, __version__, schema
-from leukemia.cli import CONF, quoted
+from leukemia import __main__, __version__, options, schema
+from leukemia.arguments import quoted
+from leukemia.cli import CONF
 from leukemia.errors import UserError
 from leukemia.settings import settle
 from tests.commands import run, run_here
 from tests.fuzz import attempt, composed
 
-VERBS = schema.VERBS
+VERBS = options.VERBS
 TOY = [
     *("data=embeddings", "split=stratified", "stage.head.epochs=2", "report.map=null"),
     *("trainer.progress=false", "trainer.save_every=0"),
@@ -143,7 +144,7 @@ def test_a_study_without_its_experiment(tmp_path: Path):
     assert list(cfg.stages) == ["head"]
 
 
-@pytest.mark.parametrize("group", schema.chosen_by("train"))
+@pytest.mark.parametrize("group", options.chosen_by("train"))
 @pytest.mark.parametrize("value", ["1", "{a: 1}", "[[]]", "''"])
 def test_a_group_takes_options_alone(group: str, value: str):
     line = attempt("train", ["data=synthetic"], f"{group}={value}")

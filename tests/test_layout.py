@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 VERBS = {"train", "evaluate", "predict", "explain", "study", "audit"}
 KNOW_HYDRA = VERBS | {"build", "run", "cli", "settings", "trials", "results", "tracking"}
-KNOW_HYDRA |= {"conclude", "fitting", "folds", "search"}
+KNOW_HYDRA |= {"conclude", "fitting", "folds", "schema", "search"}
 
 
 def imported(path: Path) -> set[str]:

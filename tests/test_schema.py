@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from leukemia import schema
-from leukemia.build.model import check_settings
+from leukemia import options, schema
+from leukemia.build.checks import check_settings
 from leukemia.cli import CONF
 from leukemia.errors import UserError
 from leukemia.settings import settle
@@ -30,7 +30,7 @@ def refused(verb: str, argument: str) -> str:
     return str(error.value)
 
 
-OPTIONS = [f"{group}={one}" for group, all_ in schema.groups().items() for one in all_]
+OPTIONS = [f"{group}={one}" for group, all_ in options.groups().items() for one in all_]
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if not o.startswith(("suite", "launcher"))])

@@ -47,7 +47,7 @@ class PlainSweeper(StudySweeper):
             UserError: settings that cannot be, and then no job was started; or jobs that failed.
                 Each is named.
         """
-        from leukemia.build.model import check_settings
+        from leukemia.build.checks import check_settings
         from leukemia.settings import settle
 
         overrides, varied = self._grid([*self._lines(), *arguments])

@@ -104,7 +104,7 @@ class StudySweeper(Sweeper):
 
     def _lines(self) -> list[str]:
         """The lists of the settings, as typed."""
-        from leukemia.cli import quoted
+        from leukemia.arguments import quoted
 
         return [
             quoted(f"{key}={'null' if value is None else value}", VERB, sweep=True)

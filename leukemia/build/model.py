@@ -11,18 +11,14 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from leukemia import schema
-from leukemia.build.data import Sources, build_augmenter
+from leukemia.build.data import Sources
 from leukemia.build.embedded import MoreViews, drawn_views, embedded, paper_views_of
-from leukemia.build.network import MOST_PIXELS, MOST_THREADS, check_trainer
-from leukemia.build.preprocess import build_classes, build_preprocess
+from leukemia.build.preprocess import build_classes
 from leukemia.build.source import cache_dir
-from leukemia.build.splits import build_splitter
 from leukemia.check import check_choice, check_count, check_switch
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.leaky import PooledDataModule
 from leukemia.errors import UserError
-from leukemia.model.baseline import SIZE as BASELINE_SIZE
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import MONITORS, REFIT, Stage
 from leukemia.model.hardware import Hardware
@@ -31,61 +27,7 @@ from leukemia.model.network import Network
 from leukemia.model.schedule import ScheduleSpec, make_optimizer, make_schedule
 from leukemia.settings import last_stage
 
-LARGEST_SEED = 2**32 - 1  # that numpy's older generators, inside scikit-learn, take
 MOST_VIEWS = 64
-
-
-def check_settings(cfg: DictConfig) -> None:
-    """Refuse what can be told wrong before any image is read.
-
-    Raises:
-        UserError: a setting of the loss, a stage, a schedule, the crop or the backbone that
-            cannot be.
-    """
-    schema.check(cfg, "train")
-    check_count("seed", cfg.seed, 0, LARGEST_SEED)
-    check_trainer(cfg.trainer)
-    build_loss(cfg)
-    images = cfg.data.name != "embeddings"
-    if cfg.data.get("workers") is not None:
-        check_count("data.workers", cfg.data.workers, most=MOST_THREADS)
-    if cfg.data.name == "synthetic":
-        check_count("data.per_class", cfg.data.per_class, most=100_000)
-        check_count("data.paint_seed", cfg.data.paint_seed, 0)
-    if images:
-        check_count("crop.size", cfg.crop.size, most=MOST_PIXELS)
-        build_preprocess(cfg)
-    resize = OmegaConf.select(cfg, "model.backbone.resize")
-    if resize is not None:
-        check_count("model.backbone.resize", resize, most=MOST_PIXELS)
-    build_splitter(cfg)
-    check_views(cfg, augments=images and build_augmenter(cfg) is not None)
-    if images and cfg.model.name == "baseline" and cfg.crop.size != BASELINE_SIZE:
-        raise UserError(
-            f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
-            f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
-        )
-    if images and cfg.stain.grey and cfg.model.backbone.get("attend") is not None:
-        raise UserError(
-            "model.backbone.attend=magenta weighs pixels by their colour, which stain.grey=true "
-            "takes away: use model.backbone.attend=null."
-        )
-    stages = build_stages(cfg)
-    for name, values in cfg.stage.items():
-        used = any(stage.name == name for stage in stages)
-        # What only the schedule of a stage that runs decides, is asked of that one alone.
-        ScheduleSpec(**{**values.schedule, **({} if used else {"name": "constant"})})
-        make_optimizer(nn.Linear(1, 1).named_parameters(), **values.optimizer)
-        Stage(str(name), values.epochs, values.monitor, values.patience, values.ema_decay)
-        # Ten times the images there are is one batch, as a million is.
-        check_count(f"stage.{name}.batch_size", values.batch_size, 2, 10**6)
-    weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
-    if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != (1, 1):
-        raise UserError(
-            f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
-            f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "
-            f"or use another head=."
-        )
 
 
 def build_stages(cfg: DictConfig) -> list[Stage]:
