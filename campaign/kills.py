@@ -1,6 +1,7 @@
 """`kill -9` at random over a training's life, and over the lives of those that go on with it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ def _endure(home: Path, life: Life, seed: int, chain: Chain) -> list[Case]:
         folder.mkdir()
         died, wrong = _kill(folder, life, chain, len(cases), rng)
         wrong = wrong or _judge(folder, life)
+        if not wrong:
+            shutil.rmtree(folder)
         happened = wrong or "went on; the same to the last bit"
         cases += [
             Case(

@@ -1,5 +1,6 @@
 """`kill -9` inside the trials of studies, one after the other and side by side."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -134,6 +135,8 @@ def _endure(home: Path, lives: dict[str, Life], seed: int, chain: Chain) -> list
         command = study(folder, STUDIES[chain.kind])
         died, wrong = _kill(command, life, chain, len(cases), rng)
         wrong = wrong or _judge(command, life)
+        if not wrong:
+            shutil.rmtree(folder)
         happened = wrong or "went on; the same to the last bit"
         verdict = FAILED if wrong else OK
         cases += [

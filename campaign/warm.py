@@ -3,7 +3,7 @@
 A command's process is forked from one that has imported the package and computed nothing, as
 `launcher=local` does it: it starts in a tenth of a second instead of six, and is otherwise a
 process of its own, with its own session, that SIGKILL ends like any other. What happens before
-`main` (the interpreter's start, imports) writes nothing and is not killed.
+`main` (the interpreter's start, imports) writes nothing and is not killed. Needs Linux.
 """
 
 import contextlib
