@@ -1,6 +1,7 @@
 """Where a run was made: versions, commit, hardware, and how long its sessions took."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -97,7 +98,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return [
+        sessions = [
             {
                 "device": str(one["device"]),
                 "seconds": float(one["seconds"]),
@@ -105,7 +106,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
             }
             for one in found
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not all(0 <= one["seconds"] < math.inf for one in sessions):
+            raise ValueError("seconds that are no finite number from 0 on")
+        return sessions
+    # OverflowError: an infinite peak_memory_mb.
+    except (OSError, OverflowError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"'{path}' does not hold the times of the run's sessions: restore it, or remove it, "
             f"and wall_seconds counts from now on."

@@ -194,9 +194,11 @@ def test_a_session_is_noted_as_it_goes(tmp_path: Path):
     found = together(second.all())
     assert found["wall_seconds"] == pytest.approx(57, abs=1)
     assert [one["device"] for one in found["sessions"]] == ["cpu", "cuda"]
-    second.path.write_text("[{]")
-    with pytest.raises(UserError, match=r"sessions\.json"):
-        Sessions(run, "cpu", time.monotonic())
+    one = '[{"device": "cpu", "seconds": %s, "peak_memory_mb": %s}]'
+    for text in ("[{]", "5", one % ("NaN", 1), one % (-1, 1), one % (1, "Infinity")):
+        second.path.write_text(text)
+        with pytest.raises(UserError, match=r"sessions\.json"):
+            Sessions(run, "cpu", time.monotonic())
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced", "config"])
