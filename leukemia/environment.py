@@ -98,7 +98,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        sessions = [
+        sessions: list[dict[str, Any]] = [
             {
                 "device": str(one["device"]),
                 "seconds": float(one["seconds"]),
