@@ -13,7 +13,7 @@ import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from leukemia import cli, schema
+from leukemia import cli, options, schema
 from tests.commands import rows
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +92,7 @@ def test_a_command_of_the_pages_can_be_given(
 
 
 def test_the_pages_show_every_verb():
-    assert {verb for verb, _ in SHOWN} == set(schema.VERBS)
+    assert {verb for verb, _ in SHOWN} == set(options.VERBS)
 
 
 def test_the_readme_is_read_in_one_sitting():
