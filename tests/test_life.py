@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 import leukemia.fitting
 import leukemia.train
 from leukemia import disk, machine
+from leukemia.build.network import on_this_machine
 from leukemia.cli import CONF
 from leukemia.data import memory
 from leukemia.data.datamodule import ArrayDataModule
@@ -29,7 +30,7 @@ from leukemia.environment import Sessions, together
 from leukemia.errors import UserError
 from leukemia.model.classifier import Classifier
 from leukemia.model.fit import Bar, interruptible, make_trainer
-from leukemia.model.hardware import Hardware, on_this_machine
+from leukemia.model.hardware import Hardware
 from leukemia.run import RunDir, open_run
 from tests.commands import (
     CLASSES,

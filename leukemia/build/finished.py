@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
 
-from leukemia.build.network import build_hardware, build_network
+from leukemia.build.network import build_hardware, build_network, on_this_machine
 from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.classes import Classes
 from leukemia.data.preprocess import Preprocess
 from leukemia.errors import UserError
-from leukemia.model.hardware import Hardware, on_this_machine
+from leukemia.model.hardware import Hardware
 from leukemia.model.network import Embedder, Network, check_finite, judge_batch
 from leukemia.model.saved import load_checkpoint, load_into
 from leukemia.plain import REMEDY, read_json

@@ -1,12 +1,9 @@
 """Where and in which precision to compute, and what the machine computes well."""
 
 import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_choice
 from leukemia.errors import UserError
@@ -75,34 +72,3 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     else:
         fast = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return "bf16-mixed" if fast else "32-true"
-
-
-def on_this_machine(own: DictConfig, asked: Mapping[str, object]) -> DictConfig:
-    """Return the settings ``trainer`` of a finished run as they can be here.
-
-    What the run was trained with and this machine lacks is replaced, and a note says so; what is
-    asked for stays, and is refused where it cannot be.
-
-    Args:
-        own: of the run.
-        asked: settings that shall differ.
-    """
-    trainer = OmegaConf.merge(own, {"devices": 1}, asked)
-    assert isinstance(trainer, DictConfig)
-    gone = []
-    on_gpu = own.accelerator in ("gpu", "cuda")
-    if "accelerator" not in asked and on_gpu and not torch.cuda.is_available():
-        gone.append(f"trainer.accelerator={own.accelerator}")
-        trainer.accelerator = "auto"
-    accelerator = resolve_accelerator(trainer.accelerator)
-    if "precision" not in asked and own.precision == "16-mixed" and accelerator == "cpu":
-        gone.append("trainer.precision=16-mixed")
-        trainer.precision = "auto"
-    if gone:
-        precision = resolve_precision(trainer.precision, accelerator)
-        print(
-            f"Note: the run was trained with {' and '.join(gone)}, which is not to be had here: "
-            f"computed on {accelerator} in {precision}. Figures may differ in the last digits.",
-            file=sys.stderr,
-        )
-    return trainer
