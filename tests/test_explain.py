@@ -24,7 +24,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = [
         "model=baseline",
         "data=synthetic",
-        "data.per_class=10",
+        "data.per_class=5",
         "stage.finetune.epochs=1",
         "stage.finetune.batch_size=8",
         "trainer.progress=false",

@@ -43,7 +43,7 @@ def test_bfloat16_learns_what_float32_does(
     head: list[str], published: Path, cache: Path, tmp_path: Path
 ):
     data = ["data=embeddings", f"data.file={published / 'resnet18_embeddings.npz'}"]
-    settings = [*data, *head, "trainer.max_epochs=10"]
+    settings = [*data, *head, "trainer.max_epochs=6"]
     half = accuracy(tmp_path / "half", cache, *settings, "trainer.precision=bf16-mixed")
     full = accuracy(tmp_path / "full", cache, *settings, "trainer.precision=32-true")
     assert full > 0.9

@@ -125,7 +125,7 @@ def test_drawn_views_are_the_same_again_and_others_under_another_spec(folder, tm
     ("changes", "told"),
     [
         (["augment.views=3"], "augment.views to be 1 or 5"),
-        (["augment.drawn_views=-1"], "augment.drawn_views to be 0 or more"),
+        (["augment.drawn_views=-1"], "augment.drawn_views to be a whole number from 0"),
         (["augment=none", "augment.drawn_views=1"], "augment=stain"),
         (["augment.drawn_views=1", "augment.views=5"], "augment.views=1 alone"),
     ],
