@@ -71,18 +71,21 @@ def test_a_full_disk_is_told_and_the_painting_done_again(tmp_path):
     assert len(content(paint_smears(tmp_path / "a", per_class=1))) == 4
 
 
+def paint(folder: Path, barrier, inodes) -> None:
+    barrier.wait()
+    inodes.put(paint_smears(folder, per_class=2).stat().st_ino)
+
+
 def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
-    context = multiprocessing.get_context("fork")
+    # Not forked: a child of a process with threads may wait for ever for a lock that one of them
+    # held.
+    context = multiprocessing.get_context("spawn")
     barrier, inodes = context.Barrier(3), context.Queue()
-
-    def paint() -> None:
-        barrier.wait()
-        inodes.put(paint_smears(tmp_path / "a", per_class=2).stat().st_ino)
-
-    painters = [context.Process(target=paint) for _ in range(3)]
+    given = (tmp_path / "a", barrier, inodes)
+    painters = [context.Process(target=paint, args=given) for _ in range(3)]
     for painter in painters:
         painter.start()
-    seen = {inodes.get(timeout=30) for _ in painters}
+    seen = {inodes.get(timeout=60) for _ in painters}
     for painter in painters:
         painter.join()
     assert seen == {(tmp_path / "a").stat().st_ino}
@@ -91,7 +94,7 @@ def test_painters_at_once_leave_the_first_painting_in_place(tmp_path):
 
 def test_what_another_painter_finishes_meanwhile_is_not_taken_away(tmp_path, monkeypatch):
     folder = paint_smears(tmp_path / "a", per_class=1)  # of other settings: both paint anew
-    context, other = multiprocessing.get_context("fork"), []
+    other = []
 
     def after_another(method):
         def hooked(path, *rest):
@@ -101,18 +104,15 @@ def test_what_another_painter_finishes_meanwhile_is_not_taken_away(tmp_path, mon
                 and (path / ".painted.json").is_file()
                 and not other
             ):
-                settings = {"per_class": 2}
-                other.append(context.Process(target=paint_smears, args=(folder,), kwargs=settings))
-                other[0].start()
-                other[0].join()
-                other.append(folder.stat().st_ino)
+                other.append(None)
+                other[0] = paint_smears(folder, per_class=2).stat().st_ino
             return method(path, *rest)
 
         return hooked
 
     monkeypatch.setattr(Path, "rename", after_another(Path.rename))
     paint_smears(folder, per_class=2)
-    assert other[1] == folder.stat().st_ino
+    assert other == [folder.stat().st_ino]
     assert len(content(folder)) == 8
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
