@@ -25,8 +25,8 @@ from benchmarks import (
 from benchmarks.scene import Scene, make_scene
 from benchmarks.timing import Row
 from leukemia.atomic import write_text
-from leukemia.environment import environment
 from leukemia.report.table import print_rows
+from leukemia.runs.environment import environment
 
 FAMILIES = {
     "training": training.measure,

@@ -8,10 +8,10 @@ import numpy as np
 from lightning.pytorch.profilers import SimpleProfiler
 
 from benchmarks.scene import BATCH, Scene
-from leukemia.build.data import build_augmenter
-from leukemia.build.model import build_classifier
+from leukemia.compose.data import build_augmenter
+from leukemia.compose.model import build_classifier
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.model import fit
+from leukemia.training import stage as fit
 
 # Parts of the names that Lightning's profiler gives, in the order in which they are looked for.
 PARTS = {

@@ -5,9 +5,9 @@ import time
 
 from benchmarks.scene import Scene
 from benchmarks.timing import Row, alone, alternate
-from leukemia.build.preprocess import build_preprocess
+from leukemia.compose.preprocess import build_preprocess
 from leukemia.data.cache import open_pixels
-from leukemia.data.files import read_image
+from leukemia.data.files.images import read_image
 
 
 def measure(scene: Scene) -> list[Row]:

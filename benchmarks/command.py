@@ -13,7 +13,7 @@ from benchmarks.timing import Row, alone
 _FIRST_STEP = """
 import os, sys
 from leukemia import train
-from leukemia.model.classifier import Classifier
+from leukemia.models.classifier import Classifier
 def stop(self, batch, batch_idx):
     print("first step", flush=True)
     os._exit(0)
@@ -25,8 +25,8 @@ _STREAM = """
 import sys
 import numpy as np
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.data.manifest import Manifest
-from leukemia.environment import peak_memory
+from leukemia.data.files.manifest import Manifest
+from leukemia.runs.environment import peak_memory
 n, path = int(sys.argv[1]), sys.argv[2]
 images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 224, 224, 3))  # sparse: no block
 del images

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Row, Work, alternate
 from benchmarks.training import bare_loop
-from leukemia.build.data import build_augmenter
+from leukemia.compose.data import build_augmenter
 from leukemia.data.datamodule import ArrayDataModule
 
 MANY = 12

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Row, alternate
-from leukemia.model.embeddings import embed
+from leukemia.models.embedding import embed
 
 SIZE = 64
 """Images a forward pass, in both ways."""

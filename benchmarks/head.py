@@ -7,10 +7,10 @@ import torch
 
 from benchmarks.scene import Scene
 from benchmarks.timing import Row, alternate
-from leukemia.build.model import build_classifier, build_loss
+from leukemia.compose.model import build_classifier, build_loss
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.model.fit import History, Stage, fit_stage
-from leukemia.model.schedule import make_optimizer
+from leukemia.models.schedule import make_optimizer
+from leukemia.training.stage import History, Stage, fit_stage
 
 N, WIDTH, BATCH, EPOCHS = 1200, 512, 256, 6
 

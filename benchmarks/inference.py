@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Row, alternate
-from leukemia.build.finished import FinishedRun
-from leukemia.build.model import build_classifier
+from leukemia.compose.model import build_classifier
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.data.inputs import prepare
-from leukemia.model.fit import predict
-from leukemia.streams import Streams, make_network
+from leukemia.data.files.inputs import prepare
+from leukemia.runs.finished import FinishedRun
+from leukemia.runs.integers import Streams, make_network
+from leukemia.training.stage import predict
 
 
 def measure(scene: Scene) -> list[Row]:

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from leukemia.build.finished import FinishedRun
-from leukemia.build.network import build_hardware, build_network
-from leukemia.build.preprocess import build_classes, build_preprocess
 from leukemia.cli import CONF
+from leukemia.compose.network import build_hardware, build_network
+from leukemia.compose.preprocess import build_classes, build_preprocess
 from leukemia.data.cache import open_pixels
-from leukemia.data.manifest import Manifest, build_manifest
+from leukemia.data.files.manifest import Manifest, build_manifest
 from leukemia.data.synthetic import paint_smears
-from leukemia.model.hardware import Hardware
-from leukemia.model.network import Network
-from leukemia.run import RunDir
+from leukemia.models.network import Network
+from leukemia.runs.directory import RunDir
+from leukemia.runs.finished import FinishedRun
+from leukemia.training.hardware import Hardware
 
 BATCH = 32
 RECIPE = "experiment=finetuned"

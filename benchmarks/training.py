@@ -14,11 +14,11 @@ from torchvision import datasets, models, transforms
 
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Clock, Row, alternate
-from leukemia.build.data import build_augmenter
-from leukemia.build.model import build_classifier, build_loss
+from leukemia.compose.data import build_augmenter
+from leukemia.compose.model import build_classifier, build_loss
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.model.fit import History, Stage, fit_stage
-from leukemia.model.schedule import make_optimizer
+from leukemia.models.schedule import make_optimizer
+from leukemia.training.stage import History, Stage, fit_stage
 
 PIECE = 7.0
 """Seconds that a piece of training should take, where 3 to 7 batches can."""

@@ -16,7 +16,7 @@ from campaign import configs, kills, pictures, run_files, scene, study_kills
 from campaign.record import Part, page
 from campaign.warm import warm
 from leukemia.atomic import write_text
-from leukemia.environment import environment
+from leukemia.runs.environment import environment
 
 PARTS = ("kills", "studies", "images", "configs", "files")
 

@@ -19,7 +19,7 @@ from PIL import Image
 from campaign.record import FAILED, OK, Case, Part
 from campaign.reference import complaint, stderr_kept, tools
 from campaign.warm import Command, run, side_by_side
-from leukemia.data.files import BadImage, read_image
+from leukemia.data.files.images import BadImage, read_image
 
 BATCH = 100  # files a command
 

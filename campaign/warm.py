@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from leukemia.__main__ import module_of
+
 FORK = mp.get_context("fork")
 HANGS = 240.0
 """Seconds after which a command is taken to hang: the longest here takes a twentieth."""
@@ -238,7 +240,7 @@ def _become(command: Command, watch: _Watch, out: int, err: int) -> None:
     os.environ.update(kept, LEUKEMIA_CACHE=str(command.cache), COLUMNS="100")
     os.environ.pop("LEUKEMIA_DATA", None)
     sys.argv = [f"leukemia.{command.verb}", *command.words]
-    verb = importlib.import_module(f"leukemia.{command.verb}")
+    verb = importlib.import_module(module_of(command.verb))
     sys.modules["__main__"] = verb  # what its own processes import: not the campaign
     sys.addaudithook(watch)
     verb.main()

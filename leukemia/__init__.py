@@ -4,7 +4,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leukemia.predictor import Predictor
+    from leukemia.runs.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["load"]
@@ -22,6 +22,6 @@ def load(run: "str | PathLike[str]", **trainer: object) -> "Predictor":
         leukemia.errors.UserError: it is no run directory, is not finished, was trained on
             embeddings, or a file of it is not what it was finished with.
     """
-    from leukemia.predictor import open_predictor  # here, so that `import leukemia` is quick
+    from leukemia.runs.predictor import open_predictor  # here, so that `import leukemia` is quick
 
     return open_predictor(run, **trainer)

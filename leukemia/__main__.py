@@ -2,11 +2,12 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import yaml
 
 from leukemia import __version__
-from leukemia.options import CONF, VERBS
+from leukemia.settings.options import CONF, VERBS
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     verb, *rest = sys.argv[1:] or ["--help"]
     if verb in VERBS:
         sys.argv[:] = [f"leukemia.{verb}", *rest]
-        import_module(f"leukemia.{verb}").main()
+        import_module(module_of(verb)).main()
     elif verb == "--version":
         print(f"leukemia {__version__}")
     elif verb in ("-h", "--help", "help"):
@@ -29,6 +30,13 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def module_of(verb: str) -> str:
+    """Return the module that runs a verb: of those with a room of their own it is ``__main__``."""
+    found = find_spec(f"leukemia.{verb}")
+    inside = found is not None and found.submodule_search_locations is not None
+    return f"leukemia.{verb}.__main__" if inside else f"leukemia.{verb}"
 
 
 def _said(verb: str) -> str:

@@ -17,10 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from leukemia import disk, interrupt, schema
-from leukemia.arguments import SWEEPS, paths_of, quoted
+from leukemia import disk, interrupt
 from leukemia.errors import UserError
-from leukemia.options import CONF
+from leukemia.settings import schema
+from leukemia.settings.arguments import SWEEPS, paths_of, quoted
+from leukemia.settings.options import CONF
 from leukemia.text import visible
 
 __all__ = ["CONF"]  # the folder of settings, for who composes them without a command

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from leukemia.build.data import Sources
-    from leukemia.build.finished import FinishedRun
+    from leukemia.compose.data import Sources
     from leukemia.data.datamodule import ArrayDataModule
     from leukemia.report.attention import Attention
+    from leukemia.runs.finished import FinishedRun
 
 PARTS = ("train", "val", "test")
 
@@ -41,7 +41,7 @@ def evaluate(cfg: DictConfig) -> None:
             "data.root=."
         )
     if cfg.runs is not None:
-        from leukemia.comparison import compare_runs
+        from leukemia.runs.pairs import compare_runs
 
         output = None if cfg.output is None else Path(cfg.output)
         compare_runs([Path(run) for run in cfg.runs], cfg.part or "test", output)
@@ -54,23 +54,29 @@ def evaluate(cfg: DictConfig) -> None:
 def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
-    from leukemia.build.describe import describe_data, known_floors, map_embeddings, show_mistakes
-    from leukemia.build.parts import judge_part, other_folder, own_data, strangeness
     from leukemia.data.datamodule import SmearDataModule
-    from leukemia.data.groups import identical_groups
-    from leukemia.data.leaky import PooledDataModule
+    from leukemia.data.split.groups import identical_groups
+    from leukemia.data.split.leaky import PooledDataModule
+    from leukemia.measure.judge import judge
+    from leukemia.measure.metrics import summarize
+    from leukemia.measure.ood import told
+    from leukemia.measure.predictions import Predictions
     from leukemia.report.findings import Findings
     from leukemia.report.html import write_report
-    from leukemia.report.judge import judge
-    from leukemia.report.metrics import summarize
-    from leukemia.report.ood import told
     from leukemia.report.plates import write_figures
-    from leukemia.report.predictions import Predictions
     from leukemia.report.sections.mistakes import worst_mistakes
     from leukemia.report.table import print_operating, print_summary
-    from leukemia.results import heading, mark
-    from leukemia.run import write_json
-    from leukemia.settings import is_refitted
+    from leukemia.runs.directory import write_json
+    from leukemia.runs.pages import (
+        describe_data,
+        heading,
+        known_floors,
+        map_embeddings,
+        mark,
+        show_mistakes,
+    )
+    from leukemia.runs.scoring import judge_part, other_folder, own_data, strangeness
+    from leukemia.settings.settled import is_refitted
 
     finished = _open(cfg)
     if cfg.part is None and cfg.data.root is not None and _unlabelled(finished, cfg.data.root):
@@ -147,14 +153,14 @@ def score(cfg: DictConfig) -> None:
 
 def score_suite(cfg: DictConfig) -> None:
     """Score one run on a part of its own under the changes of a suite."""
-    from leukemia.build.parts import own_data
     from leukemia.data.datamodule import SmearDataModule
-    from leukemia.report.robustness import summary_rows
+    from leukemia.measure.robustness import summary_rows
     from leukemia.report.suite_page import write_suite
     from leukemia.report.table import print_rows
-    from leukemia.results import heading
-    from leukemia.run import write_json
-    from leukemia.suite import run_suite
+    from leukemia.runs.directory import write_json
+    from leukemia.runs.pages import heading
+    from leukemia.runs.scoring import own_data
+    from leukemia.runs.suite import run_suite
 
     # One view of each, as of a new image.
     finished = _open(cfg, tta=False)
@@ -177,9 +183,9 @@ def score_suite(cfg: DictConfig) -> None:
 
 def _open(cfg: DictConfig, **trainer: object) -> "FinishedRun":
     """Open the run for this machine; what cannot be written is refused before hours of work."""
-    from leukemia.build.finished import open_finished
-    from leukemia.build.parts import placed
     from leukemia.disk import check_writable
+    from leukemia.runs.finished import open_finished
+    from leukemia.runs.scoring import placed
 
     output = Path(cfg.output or Path(cfg.run) / "evaluation").expanduser()
     # null = as the run was trained; of threads, as torch finds.
@@ -198,9 +204,9 @@ def _look(
     progress: bool,
 ) -> tuple["Attention", dict[int, dict[str, "NDArray[np.uint8]"]]]:
     """Return how Grad-CAM divides on all images, and its pictures of those to be shown."""
-    from leukemia.data.files import BadImage
-    from leukemia.explainer import Explainer, attention
-    from leukemia.report.heatmap import overlay
+    from leukemia.data.files.images import BadImage
+    from leukemia.report.attention import overlay
+    from leukemia.runs.explainer import Explainer, attention
 
     explainer = Explainer(finished, methods=("grad_cam",))
     pictures = {}
@@ -215,9 +221,9 @@ def _look(
 def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     """Write what the run says of images whose classes nobody has told."""
     from leukemia.atomic import write_text
-    from leukemia.data.files import name_some
-    from leukemia.data.inputs import find_images
-    from leukemia.predictor import Predictor
+    from leukemia.data.files.images import name_some
+    from leukemia.data.files.inputs import find_images
+    from leukemia.runs.predictor import Predictor
 
     found = find_images(cfg.data.root)
     scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)

@@ -14,11 +14,11 @@ from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
-from leukemia.run import open_run
+from leukemia.runs.directory import open_run
 from leukemia.text import visible
 
 if TYPE_CHECKING:
-    from leukemia.data.inputs import Found
+    from leukemia.data.files.inputs import Found
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
 def explain(cfg: DictConfig) -> None:
     """Explain the images of ``input``; leave with status 1 where some could not be used."""
     # Imported here, so that help never waits for numpy.
-    from leukemia.data.files import name_some
-    from leukemia.data.inputs import find_images
+    from leukemia.data.files.images import name_some
+    from leukemia.data.files.inputs import find_images
 
     for key in ("run", "input"):
         if cfg[key] is None:
@@ -56,14 +56,13 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
     import numpy as np
     from tqdm import tqdm
 
-    from leukemia.build.finished import open_finished
-    from leukemia.data.files import BadImage, unexpected
-    from leukemia.explainer import Explainer
-    from leukemia.report.attention import METHODS, attention_figure, divide, gather
-    from leukemia.report.calibration import apply_temperature
+    from leukemia.data.files.images import BadImage, unexpected
+    from leukemia.measure.calibration import apply_temperature
+    from leukemia.measure.predictions import cancer_probability
+    from leukemia.report.attention import METHODS, attention_figure, divide, gather, heat_figure
     from leukemia.report.figures import save
-    from leukemia.report.heatmap import heat_figure
-    from leukemia.report.predictions import cancer_probability
+    from leukemia.runs.explainer import Explainer
+    from leukemia.runs.finished import open_finished
 
     wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
     # The maps are of the image as it is, and so is what they explain.

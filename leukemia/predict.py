@@ -13,11 +13,11 @@ from leukemia import cli
 from leukemia.atomic import write_text
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
-from leukemia.run import open_run
+from leukemia.runs.directory import open_run
 from leukemia.text import visible
 
 if TYPE_CHECKING:
-    from leukemia.data.inputs import Found
+    from leukemia.data.files.inputs import Found
     from leukemia.report.scores import Scores
 
 NO_DIAGNOSIS = "Research software, no diagnosis."
@@ -31,8 +31,8 @@ def main() -> None:
 def predict(cfg: DictConfig) -> None:
     """Judge the images of ``input``; leave with status 1 where some could not be used."""
     # Imported here, so that help never waits for numpy.
-    from leukemia.data.files import name_some
-    from leukemia.data.inputs import find_images
+    from leukemia.data.files.images import name_some
+    from leukemia.data.files.inputs import find_images
 
     for key in ("run", "input"):
         if cfg[key] is None:
@@ -41,7 +41,7 @@ def predict(cfg: DictConfig) -> None:
     output, form = _target(cfg, found)
     _, own = open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
 
-    from leukemia.predictor import open_predictor
+    from leukemia.runs.predictor import open_predictor
 
     wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
     predictor = open_predictor(cfg.run, **wanted)

@@ -12,20 +12,27 @@ from omegaconf import DictConfig, OmegaConf
 from leukemia import cli
 from leukemia.atomic import write_array, write_text
 from leukemia.disk import check_writable
-from leukemia.environment import Sessions, environment, together
 from leukemia.errors import UserError
-from leukemia.machine import KEPT, choices_for, given, machine_of, take_over
-from leukemia.run import RunDir, open_run, write_json
-from leukemia.settings import is_refitted, settle
+from leukemia.runs.directory import RunDir, open_run, write_json
+from leukemia.runs.environment import Sessions, environment, together
+from leukemia.settings.settled import (
+    KEPT,
+    choices_for,
+    given,
+    is_refitted,
+    machine_of,
+    settle,
+    take_over,
+)
 
 if TYPE_CHECKING:
-    from leukemia.build.data import Sources
-    from leukemia.fitting import Fitting
-    from leukemia.model.fit import Stage
-    from leukemia.model.hardware import Hardware
-    from leukemia.model.network import Network
-    from leukemia.report.predictions import Predictions
-    from leukemia.tracking import Metrics
+    from leukemia.compose.data import Sources
+    from leukemia.measure.predictions import Predictions
+    from leukemia.models.network import Network
+    from leukemia.runs.stages import Fitting
+    from leukemia.tracking.base import Metrics, Tracker
+    from leukemia.training.hardware import Hardware
+    from leukemia.training.stage import Stage
 
 
 def main() -> None:
@@ -56,7 +63,7 @@ def train(cfg: DictConfig) -> None:
 
 def _try(run: RunDir, cfg: DictConfig) -> None:
     """Run a trial of a study, or go on with it; its settings were compared before."""
-    from leukemia.trials import hold, stopped
+    from leukemia.study.trials import hold, stopped
 
     if stopped(run, cfg.study):
         cli.drop_if_empty()
@@ -78,7 +85,7 @@ class Training:
     Args:
         run: its directory.
         cfg: its settings.
-        values: settings of the machine that differ here and now, see `leukemia.machine`.
+        values: settings of the machine that differ here and now, see `leukemia.settings.settled`.
     """
 
     def __init__(
@@ -115,11 +122,11 @@ class Training:
     def _check(self) -> "tuple[Hardware, list[Stage]]":
         """Refuse what can be told wrong before anything is read, or computed for nothing."""
         # Imported here, as in all steps, so that help and printed configs never wait for torch.
-        from leukemia.build.checks import check_settings
-        from leukemia.build.describe import map_method
-        from leukemia.build.model import build_stages
-        from leukemia.build.network import build_hardware
-        from leukemia.tracking import check_loggers
+        from leukemia.compose.checks import check_settings
+        from leukemia.compose.model import build_stages
+        from leukemia.compose.network import build_hardware
+        from leukemia.runs.pages import map_method
+        from leukemia.tracking.loggers import check_loggers
 
         check_settings(self.cfg)
         map_method(self.cfg)
@@ -129,7 +136,7 @@ class Training:
 
     def _read(self) -> "Sources":
         """Read the images and divide them; the cache alone is written."""
-        from leukemia.build.data import build_data
+        from leukemia.compose.data import build_data
         from leukemia.data.datamodule import SmearDataModule
 
         data = build_data(self.cfg)
@@ -140,7 +147,7 @@ class Training:
         return data
 
     def _make_network(self, data: "Sources") -> "tuple[Network, str]":
-        from leukemia.build.network import build_network, fit_normalization
+        from leukemia.compose.network import build_network, fit_normalization
         from leukemia.data.datamodule import SmearDataModule
 
         network, said = build_network(self.cfg, data.embed_dim)
@@ -155,9 +162,9 @@ class Training:
         leaves, a run that can be gone on with knows its images, and its backbone's weights.
         """
         from leukemia.data.datamodule import SmearDataModule
-        from leukemia.data.overlap import thumbnails
-        from leukemia.data.parts import check_same, split_text
-        from leukemia.model.embeddings import state_hash
+        from leukemia.data.split.guard import thumbnails
+        from leukemia.data.split.parts import check_same, split_text
+        from leukemia.models.embedding import state_hash
 
         split = split_text(data.split, data.manifest, data.classes)
         skipped = [(bad.path, bad.reason) for bad in data.manifest.skipped]
@@ -199,14 +206,21 @@ class Training:
         network: "Network",
         sessions: Sessions,
     ) -> None:
-        from leukemia.fitting import Fitting
-        from leukemia.tracking import make_trackers
+        from leukemia.runs.stages import Fitting
+        from leukemia.tracking.loggers import make_trackers
 
-        with make_trackers(self.cfg, self.run) as trackers:
+        with make_trackers(self.cfg, self.run, self._pruner()) as trackers:
             fitting = Fitting(self.run, self.cfg, data, hardware, trackers, sessions)
             for stage in stages:
                 fitting.fit(stage, network)
             trackers.conclude(*self._finish(fitting, stages[-1], network), data)
+
+    def _pruner(self) -> "list[Tracker]":
+        if OmegaConf.select(self.cfg, "study.pruner") is None:
+            return []
+        from leukemia.study.pruning import PruningTracker
+
+        return [PruningTracker(self.cfg, self.run)]
 
     def _check_whole(self, data: "Sources", sessions: Sessions) -> None:
         """Refuse to call a run finished that lacks a file, as one whose folder was emptied.
@@ -245,15 +259,14 @@ class Training:
     def _finish(
         self, fitting: "Fitting", last: "Stage", network: "Network"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
-        from leukemia.build.describe import describe_run
-        from leukemia.build.model import build_classifier
+        from leukemia.compose.model import build_classifier
         from leukemia.data.datamodule import SmearDataModule
-        from leukemia.model.checkpoint import save_atomically
-        from leukemia.model.fit import predict
-        from leukemia.report.calibration import fit_calibration
-        from leukemia.report.ood import fit_known
+        from leukemia.measure.calibration import fit_calibration
+        from leukemia.measure.ood import fit_known
         from leukemia.report.table import print_summary
-        from leukemia.results import caveats, record, write_page
+        from leukemia.runs.pages import caveats, describe_run, record, write_page
+        from leukemia.training.checkpoint import save_atomically
+        from leukemia.training.stage import predict
 
         cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware
         fitting.sessions.check_there()

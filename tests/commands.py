@@ -16,8 +16,9 @@ import numpy as np
 from hydra._internal.hydra import Hydra
 from PIL import Image
 
+from leukemia.__main__ import module_of
 from leukemia.report.history import write_history
-from leukemia.run import NEEDED, RunDir
+from leukemia.runs.directory import NEEDED, RunDir
 
 _DOT = io.BytesIO()
 Image.new("RGB", (1, 1)).save(_DOT, "png")
@@ -121,7 +122,7 @@ def stop_when(
             raise Stopped
 
     with (
-        mock.patch("leukemia.fitting.write_history", written),
+        mock.patch("leukemia.runs.stages.write_history", written),
         contextlib.suppress(Stopped),
     ):
         done = run_here(verb, *overrides, cache=cache, cwd=cwd, **changes)
@@ -169,7 +170,7 @@ def run_here(
         contextlib.redirect_stderr(err),
     ):
         try:
-            importlib.import_module(f"leukemia.{verb}").main()
+            importlib.import_module(module_of(verb)).main()
         except SystemExit as end:
             status = int(end.code or 0)
     return subprocess.CompletedProcess(overrides, status, out.getvalue(), err.getvalue())

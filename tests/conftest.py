@@ -76,7 +76,7 @@ def smear(smears: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(finished: Path) -> "leukemia.predictor.Predictor":
+def predictor(finished: Path) -> "leukemia.runs.predictor.Predictor":
     """The finished run, ready to predict."""
     return leukemia.load(finished)
 

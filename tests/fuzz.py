@@ -25,10 +25,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from leukemia import options, schema
-from leukemia.arguments import quoted
+from leukemia.__main__ import module_of
 from leukemia.cli import CONF, one_line
 from leukemia.errors import UserError
+from leukemia.settings import options, schema
+from leukemia.settings.arguments import quoted
 
 SECONDS = 20  # a case, at most
 MEMORY = 24 * 2**30  # bytes of addresses
@@ -146,14 +147,14 @@ def _key(argument: str) -> str:
 def before_images(verb: str, cfg: DictConfig, key: str) -> None:
     """Check and build as a verb does, up to the first image or run that it opens."""
     if verb != "train":
-        getattr(import_module(f"leukemia.{verb}"), verb)(cfg)
+        getattr(import_module(module_of(verb)), verb)(cfg)
         return
-    from leukemia.build.checks import check_settings
-    from leukemia.build.data import build_augmenter
-    from leukemia.build.model import build_classifier, build_stages
-    from leukemia.build.network import build_hardware, build_network
-    from leukemia.settings import difference, settle
-    from leukemia.tracking import check_loggers
+    from leukemia.compose.checks import check_settings
+    from leukemia.compose.data import build_augmenter
+    from leukemia.compose.model import build_classifier, build_stages
+    from leukemia.compose.network import build_hardware, build_network
+    from leukemia.settings.settled import difference, settle
+    from leukemia.tracking.loggers import check_loggers
 
     settle(cfg, multirun=False)
     check_settings(cfg)

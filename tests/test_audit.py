@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from leukemia import audit
+from leukemia.audit import __main__ as audit
+from leukemia.audit import survey
 from leukemia.classes import Classes
-from leukemia.data import survey
-from leukemia.data.files import BadImage
-from leukemia.data.grouped import grouped_split
-from leukemia.data.groups import join_groups
-from leukemia.data.manifest import build_manifest
+from leukemia.data.files.images import BadImage
+from leukemia.data.files.manifest import build_manifest
+from leukemia.data.split.grouped import grouped_split
+from leukemia.data.split.groups import join_groups
 from leukemia.data.synthetic import paint_smears
 from tests.browser import browser
 from tests.commands import run_here
@@ -153,7 +153,7 @@ def test_the_floors_of_an_audit_can_stand_in_a_runs_settings(tmp_path):
     from hydra import compose, initialize_config_dir
 
     from leukemia import cli
-    from leukemia.settings import settle
+    from leukemia.settings.settled import settle
 
     with initialize_config_dir(str(cli.CONF), version_base="1.3"):
         cfg = compose("train", [*words, f"data.floors={tmp_path / 'audit.json'}"])
@@ -187,7 +187,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path, words, said):
 
 
 def test_a_table_of_groups_is_looked_at_before_the_images(images, monkeypatch):
-    monkeypatch.setattr("leukemia.data.survey.survey", None)
+    monkeypatch.setattr("leukemia.audit.survey.survey", None)
     words = ["data=folder", f"data.root={images}", "data.groups=lost.csv"]
     done = run_here("audit", *words, cache=images.parent, cwd=images.parent)
     assert done.returncode == 2

@@ -9,11 +9,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from leukemia import __main__, __version__, options, schema
-from leukemia.arguments import quoted
+from leukemia import __main__, __version__
 from leukemia.cli import CONF
 from leukemia.errors import UserError
-from leukemia.settings import settle
+from leukemia.settings import options, schema
+from leukemia.settings.arguments import quoted
+from leukemia.settings.settled import settle
 from tests.commands import run, run_here
 from tests.fuzz import attempt, composed
 
@@ -186,9 +187,10 @@ def test_help_of_every_verb_needs_no_module_of_unix(tmp_path: Path):
     code = (
         "import sys, importlib\n"
         "for name in ('resource', 'fcntl', 'pwd', 'grp', 'termios'): sys.modules[name] = None\n"
+        "from leukemia.__main__ import module_of\n"
         f"for verb in {VERBS}:\n"
         "    sys.argv = [verb, '--help']\n"
-        "    importlib.import_module(f'leukemia.{verb}').main()\n"
+        "    importlib.import_module(module_of(verb)).main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path

@@ -14,16 +14,16 @@ import pytest
 import torch
 
 import leukemia
-from leukemia.build.finished import open_finished
-from leukemia.build.parts import refuse_known
 from leukemia.classes import Classes
-from leukemia.comparison import compare_runs
-from leukemia.data.manifest import Manifest
+from leukemia.data.files.manifest import Manifest
 from leukemia.errors import UserError
-from leukemia.report.predictions import Predictions, read_predictions
+from leukemia.measure.predictions import Predictions, read_predictions
 from leukemia.report.scores import Scores
-from leukemia.report.study import read_study, read_trial
-from leukemia.run import NEEDED, RunDir, open_run
+from leukemia.runs.directory import NEEDED, RunDir, open_run
+from leukemia.runs.finished import open_finished
+from leukemia.runs.pairs import compare_runs
+from leukemia.runs.scoring import refuse_known
+from leukemia.study.record import read_study, read_trial
 from tests.commands import run_here, seal
 
 IMAGE = np.full((64, 64, 3), 230, np.uint8)

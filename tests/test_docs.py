@@ -13,7 +13,8 @@ import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from leukemia import cli, options, schema
+from leukemia import cli
+from leukemia.settings import options, schema
 from tests.commands import rows
 
 ROOT = Path(__file__).parent.parent

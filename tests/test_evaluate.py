@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.build import parts
-from leukemia.build.finished import open_finished
 from leukemia.classes import Classes
-from leukemia.comparison import compare_runs
 from leukemia.data import datamodule
-from leukemia.report.compare import compare
-from leukemia.report.predictions import read_predictions
+from leukemia.measure.comparison import compare
+from leukemia.measure.predictions import read_predictions
+from leukemia.runs import scoring as parts
+from leukemia.runs.finished import open_finished
+from leukemia.runs.pairs import compare_runs
 from tests.commands import painted, run_here, seal
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"), "Benign")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.build.finished import open_finished
 from leukemia.data.synthetic import paint_smears
-from leukemia.explainer import Explainer, attention
-from leukemia.report import heatmap
+from leukemia.report import attention as heatmap
+from leukemia.runs.explainer import Explainer, attention
+from leukemia.runs.finished import open_finished
 from tests.commands import run, run_here
 
 PARTITION = ("nuclei", "background", "corner")

@@ -19,19 +19,20 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-import leukemia.fitting
+import leukemia.runs.stages
 import leukemia.train
-from leukemia import disk, machine
-from leukemia.build.network import on_this_machine
+from leukemia import disk
 from leukemia.cli import CONF
-from leukemia.data import memory
+from leukemia.compose.network import on_this_machine
+from leukemia.data import datamodule as memory
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.environment import Sessions, together
 from leukemia.errors import UserError
-from leukemia.model.classifier import Classifier
-from leukemia.model.fit import Bar, interruptible, make_trainer
-from leukemia.model.hardware import Hardware
-from leukemia.run import RunDir, open_run
+from leukemia.models.classifier import Classifier
+from leukemia.runs.directory import RunDir, open_run
+from leukemia.runs.environment import Sessions, together
+from leukemia.settings import settled as machine
+from leukemia.training.hardware import Hardware
+from leukemia.training.stage import Bar, interruptible, make_trainer
 from tests.commands import (
     CLASSES,
     SMALL,
@@ -79,7 +80,7 @@ def interrupt(*_: object) -> None:
 
 def begun(tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped in its third epoch."""
-    folder, write = tmp_path / "run", leukemia.fitting.write_history
+    folder, write = tmp_path / "run", leukemia.runs.stages.write_history
 
     def stop(path: Path, table: list[dict[str, object]]) -> None:
         if len(table) == 3:
@@ -87,7 +88,7 @@ def begun(tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(path, table)
 
     with monkeypatch.context() as patched:
-        patched.setattr(leukemia.fitting, "write_history", stop)
+        patched.setattr(leukemia.runs.stages, "write_history", stop)
         stopped = train(folder, toy)
     assert_one_line(stopped, f"interrupted: go on with resume={folder}", status=130)
     return folder
@@ -152,7 +153,7 @@ def test_weights_that_changed_are_refused_and_those_that_moved_are_not(
     words = [*SMALL, f"model.backbone.weights={tmp_path / 'one.pth'}", "stages=[head]"]
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(leukemia.fitting, "write_history", interrupt)
+        patched.setattr(leukemia.runs.stages, "write_history", interrupt)
         words.append(f"hydra.run.dir={folder}")
         assert run_here("train", *words, cache=cache, cwd=tmp_path).returncode == 130
     (tmp_path / "one.pth").rename(tmp_path / "here.pth")
@@ -206,7 +207,7 @@ def test_a_session_is_noted_as_it_goes(tmp_path: Path):
 def test_a_run_directory_that_is_taken_away_ends_in_one_error(
     what: str, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    folder, write = tmp_path / "run", leukemia.fitting.write_history
+    folder, write = tmp_path / "run", leukemia.runs.stages.write_history
 
     def take_away(path: Path, table: list[dict[str, object]]) -> None:
         write(path, table)
@@ -219,7 +220,7 @@ def test_a_run_directory_that_is_taken_away_ends_in_one_error(
                 folder.mkdir()
                 (folder / "config.yaml").touch()
 
-    monkeypatch.setattr(leukemia.fitting, "write_history", take_away)
+    monkeypatch.setattr(leukemia.runs.stages, "write_history", take_away)
     assert_one_line(train(folder, toy), f"'{folder}' was deleted or moved")
     assert not (folder / "DONE").exists()
 
@@ -227,7 +228,7 @@ def test_a_run_directory_that_is_taken_away_ends_in_one_error(
 def test_a_run_that_lost_a_file_is_not_called_finished(
     tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from leukemia import results
+    from leukemia.runs import pages as results
 
     write = results.write_page
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from leukemia.errors import UserError
-from leukemia.model.hardware import SWITCH, resolve_precision
+from leukemia.training.hardware import SWITCH, resolve_precision
 from tests.commands import SMALL, run_here
 
 

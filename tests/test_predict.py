@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.data import inputs
+from leukemia.data.files import inputs
 from tests.commands import CLASSES, QUIET, probabilities, rows, run, run_here, seal
 from tests.odd_files import write_bad, write_good
 

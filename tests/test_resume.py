@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from leukemia.run import RunDir
+from leukemia.runs.directory import RunDir
 from tests.commands import SMALL, painted, run_here
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia import search
-from leukemia.build.finished import open_finished
+from leukemia.runs.finished import open_finished
+from leukemia.study import search
 from tests.commands import kill_when, rows, run_here, stop_when
 from tests.studies import GRID, SMALL, study, trials
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from leukemia.data.files import name_some
+from leukemia.data.files.images import name_some
 from leukemia.errors import UserError
 from leukemia.text import as_cell, as_words, from_cell, visible
 

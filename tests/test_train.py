@@ -15,10 +15,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
 
-from leukemia.build.finished import open_finished
 from leukemia.cli import CONF
-from leukemia.data.files import read_image
-from leukemia.settings import settle
+from leukemia.data.files.images import read_image
+from leukemia.runs.finished import open_finished
+from leukemia.settings.settled import settle
 from tests.commands import CLASSES, SMALL, painted, rows, run_here, write_toy
 
 

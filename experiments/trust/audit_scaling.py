@@ -21,10 +21,10 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.duplicates import find_duplicates, thumbnail
-from leukemia.data.files import read_image
-from leukemia.data.stain import scale_stains
-from leukemia.environment import peak_memory
+from leukemia.audit.duplicates import find_duplicates, thumbnail
+from leukemia.data.augment import scale_stains
+from leukemia.data.files.images import read_image
+from leukemia.runs.environment import peak_memory
 
 SIZES = (1250, 2500, 5000, 10000)
 COLUMNS = ("images", "planted", "found", "false", "reading_s", "search_s", "peak_mb", "before_mb")

@@ -13,10 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from leukemia.classes import Classes
-from leukemia.data.colour import colour_histogram
-from leukemia.data.files import read_image
-from leukemia.data.folders import list_images
-from leukemia.data.pool import in_threads
+from leukemia.data.files.folders import list_images
+from leukemia.data.files.images import read_image
+from leukemia.data.files.threads import in_threads
+from leukemia.data.image.colour import colour_histogram
 
 root = Path(os.environ["LEUKEMIA_DATA"])
 images = list_images(root, Classes())

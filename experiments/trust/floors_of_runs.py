@@ -15,14 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from leukemia.audit.health import CUES, read_cues
 from leukemia.classes import Classes
 from leukemia.data.augment import paper_views
-from leukemia.data.cues import CUES, read_cues
-from leukemia.data.files import read_image
-from leukemia.data.folders import list_images
-from leukemia.data.leaky import VIEWS
-from leukemia.data.pool import in_threads
-from leukemia.data.regions import find_regions
+from leukemia.data.files.folders import list_images
+from leukemia.data.files.images import read_image
+from leukemia.data.files.threads import in_threads
+from leukemia.data.image.nuclei import find_regions
+from leukemia.data.split.leaky import VIEWS
 
 out, name, runs = Path(sys.argv[1]), sys.argv[2], [Path(run) for run in sys.argv[3:]]
 root = Path(os.environ["LEUKEMIA_DATA"])

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import leukemia
-from leukemia.build.parts import judge_part, own_data, strangeness
 from leukemia.data.datamodule import SmearDataModule
-from leukemia.data.files import read_image
-from leukemia.data.perturb import STAIN
+from leukemia.data.files.images import read_image
+from leukemia.data.image.perturb import STAIN
 from leukemia.data.synthetic import paint_smears
+from leukemia.runs.scoring import judge_part, own_data, strangeness
 
 Image = NDArray[np.uint8]
 SIDE, MANY = 224, 50

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from leukemia.classes import Classes
-from leukemia.data.files import read_image
-from leukemia.data.folders import list_images
-from leukemia.data.normalise import Background, to_lab
-from leukemia.data.tissue import find_glass, find_stains, find_tissue
+from leukemia.data.files.folders import list_images
+from leukemia.data.files.images import read_image
+from leukemia.data.image.stain import Background, find_glass, find_stains, find_tissue, to_lab
 
 LAST, GLASS = 300, (246.0, 254.0, 249.0)  # the latter is what it prints first
 

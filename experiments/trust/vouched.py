@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from leukemia.classes import Classes
-from leukemia.report.calibration import apply_temperature
-from leukemia.report.operating import uncertain
-from leukemia.report.predictions import read_predictions
+from leukemia.measure.calibration import apply_temperature
+from leukemia.measure.operating import uncertain
+from leukemia.measure.predictions import read_predictions
 
 classes = Classes()
 totals = np.zeros(6, int)

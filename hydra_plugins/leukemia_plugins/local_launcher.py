@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 # Imported once, in the process that all trials are forked from; none of them computes on import.
-PRELOAD = ["leukemia.cli", "leukemia.trials", "leukemia.build", "leukemia.results", "torch._dynamo"]
+PRELOAD = ["leukemia.cli", "leukemia.study.trials", "leukemia.runs.pages", "torch._dynamo"]
 
 
 @dataclass

@@ -47,8 +47,8 @@ class PlainSweeper(StudySweeper):
             UserError: settings that cannot be, and then no job was started; or jobs that failed.
                 Each is named.
         """
-        from leukemia.build.checks import check_settings
-        from leukemia.settings import settle
+        from leukemia.compose.checks import check_settings
+        from leukemia.settings.settled import settle
 
         overrides, varied = self._grid([*self._lines(), *arguments])
         named = [", ".join(f"{k}={v}" for k, v in one.items()) or "one job" for one in varied]

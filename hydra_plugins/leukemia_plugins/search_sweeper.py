@@ -16,9 +16,8 @@ from omegaconf import OmegaConf
 from hydra_plugins.leukemia_plugins.study_sweeper import StudySweeper
 
 if TYPE_CHECKING:
-    from leukemia.report.study import Trial
-    from leukemia.search import Proposal
-    from leukemia.search_space import Choices, Interval
+    from leukemia.study.record import Trial
+    from leukemia.study.search import Choices, Interval, Proposal
 
 
 class SearchSweeper(StudySweeper):
@@ -34,11 +33,11 @@ class SearchSweeper(StudySweeper):
             UserError: settings that cannot be, a folder of another study, or failed trials.
         """
         # Imported here, because Hydra imports every plugin at each start, also for help.
-        from leukemia import trials
-        from leukemia.conclude import conclude
-        from leukemia.report.study import STARTED, WAITING, trial_folder
-        from leukemia.search import Search
-        from leukemia.settings import settle
+        from leukemia.settings.settled import settle
+        from leukemia.study import trials
+        from leukemia.study.conclude import conclude
+        from leukemia.study.record import STARTED, WAITING, trial_folder
+        from leukemia.study.search import Search
 
         fixed, space = self._space([*self._lines(), *arguments])
         folder, study = Path(str(self.config.hydra.sweep.dir)), self.config.study
@@ -67,7 +66,7 @@ class SearchSweeper(StudySweeper):
 
     def _space(self, lines: list[str]) -> "tuple[list[str], dict[str, Interval | Choices]]":
         """Return what all trials share, and what is searched; a later line replaces an earlier."""
-        from leukemia.search_space import Choices, Interval
+        from leukemia.study.search import Choices, Interval
 
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         fixed: dict[str, str] = {}
@@ -87,6 +86,6 @@ class SearchSweeper(StudySweeper):
 
 
 def _read(folder: Path, one: "Proposal") -> "Trial":
-    from leukemia.report.study import read_trial, trial_folder
+    from leukemia.study.record import read_trial, trial_folder
 
     return read_trial(one.number, trial_folder(folder, one.number), one.settings)

@@ -69,8 +69,8 @@ class StudySweeper(Sweeper):
             UserError: settings that cannot be, a folder of another study, or failed trials.
         """
         # Imported here, because Hydra imports every plugin at each start, also for help.
-        from leukemia import trials
-        from leukemia.conclude import conclude
+        from leukemia.study import trials
+        from leukemia.study.conclude import conclude
 
         overrides, varied = self._grid([*self._lines(), *arguments])
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -89,7 +89,7 @@ class StudySweeper(Sweeper):
         self, folder: Path, numbers: Sequence[int], overrides: Sequence[Sequence[str]]
     ) -> Sequence[JobReturn]:
         """Run trials, and note what the launcher says of those that could not note it."""
-        from leukemia import trials
+        from leukemia.study import trials
 
         try:
             results = self.launcher.launch(overrides, initial_job_idx=0)
@@ -104,7 +104,7 @@ class StudySweeper(Sweeper):
 
     def _lines(self) -> list[str]:
         """The lists of the settings, as typed."""
-        from leukemia.arguments import quoted
+        from leukemia.settings.arguments import quoted
 
         return [
             quoted(f"{key}={'null' if value is None else value}", VERB, sweep=True)
@@ -140,7 +140,7 @@ class StudySweeper(Sweeper):
         Raises:
             UserError: one that nothing reads, or of another kind.
         """
-        from leukemia import schema
+        from leukemia.settings import schema
 
         cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
         chosen, before = dict(cfg.hydra.runtime.choices), HydraConfig.instance().cfg

@@ -5,18 +5,42 @@ import math
 import os
 import random
 from dataclasses import dataclass
-from typing import Any
-
-# It would otherwise look for updates online at import.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+from typing import Any, Final
 
 import albumentations as A
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.stain import scale_stains
+from leukemia.data.image.stain import to_bytes
 from leukemia.errors import UserError
+
+_STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+"""Optical density in R, G and B of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""
+
+_DENSITY: Final = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
+"""Optical density of each 8-bit value; the 1 keeps black finite."""
+
+
+def scale_stains(rgb: NDArray[np.uint8], factors: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Multiply the density of each stain, as in HED augmentation (doi:10.1016/j.media.2019.101544).
+
+    Args:
+        rgb: an image, shape ``(H, W, 3)``, uint8.
+        factors: of haematoxylin, eosin and DAB, shape ``(3,)``; ones change nothing.
+
+    Returns:
+        A new image, shape ``(H, W, 3)``, uint8.
+    """
+    # Separating, scaling and mixing again is one linear map of the densities.
+    mixed = (np.linalg.inv(_STAINS) * factors @ _STAINS).astype(np.float32)
+    density = cv2.transform(_DENSITY[rgb], mixed.T)
+    return to_bytes(256 * cv2.exp(-density) - 1)
+
+
+# It would otherwise look for updates online at import.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
 
 PROBABILITIES = (
     "hflip",

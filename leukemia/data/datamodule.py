@@ -1,24 +1,102 @@
 """Lightning data modules: arrays in parts, and the folders or files they come from."""
 
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leukemia.classes import Classes
 from leukemia.data.augment import Augmenter
 from leukemia.data.cache import open_pixels
-from leukemia.data.dataset import Batch, Batches, Rows
 from leukemia.data.embeddings import read_embeddings
-from leukemia.data.groups import identical_groups
-from leukemia.data.guard import check_split
-from leukemia.data.manifest import Manifest, build_manifest
-from leukemia.data.parts import Split
-from leukemia.data.preprocess import Preprocess
+from leukemia.data.files.manifest import Manifest, build_manifest
+from leukemia.data.image.preprocess import Preprocess
+from leukemia.data.split.groups import identical_groups
+from leukemia.data.split.guard import check_split
+from leukemia.data.split.parts import Split
+
+Key = tuple[int, int]
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Batches(Sampler[list[Key]]):
+    """Batches of keys (epoch, row): the epoch travels with the key into any worker.
+
+    Args:
+        rows: the rows of one part, (n,).
+        batch_size: rows a batch.
+        shuffle: a new order each epoch, fixed by ``seed`` and the epoch.
+        seed: any integer.
+    """
+
+    def __init__(
+        self, rows: npt.NDArray[np.int64], batch_size: int, *, shuffle: bool, seed: int
+    ) -> None:
+        """Store the settings."""
+        self.rows, self.batch_size, self.shuffle, self.seed = rows, batch_size, shuffle, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the epoch to draw next; Lightning calls it, also after a resume."""
+        self.epoch = epoch
+
+    @property
+    def _kept(self) -> int:
+        # A last training batch of one row has no batch statistics: BatchNorm refuses it.
+        lonely = self.shuffle and len(self.rows) > 1 and len(self.rows) % self.batch_size == 1
+        return len(self.rows) - int(lonely)
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-self._kept // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield the batches of the current epoch."""
+        rows = self.rows
+        if self.shuffle:
+            rows = np.random.default_rng([self.seed, 1, self.epoch]).permutation(rows)
+        for start in range(0, self._kept, self.batch_size):
+            chosen = rows[start : min(start + self.batch_size, self._kept)]
+            yield [(self.epoch, int(row)) for row in chosen]
+
+
+class Rows(Dataset[Batch]):
+    """A table of images or embeddings that answers a whole batch of keys at once.
+
+    Args:
+        array: uint8 images (N, H, W, 3), which come out as (B, 3, H, W), or float32
+            embeddings (N, d), which come out as (B, d).
+        labels: (N,).
+        augment: applied to each image; ``None`` leaves the rows as they are.
+    """
+
+    def __init__(
+        self,
+        array: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        augment: Augmenter | None = None,
+    ) -> None:
+        """Store the table."""
+        self.array, self.labels, self.augment = array, labels, augment
+
+    def __getitem__(self, keys: list[Key]) -> Batch:
+        """Return inputs and labels of one batch."""
+        rows = np.array([row for _, row in keys])
+        batch = np.asarray(self.array[rows])
+        if self.augment is not None:
+            batch = np.stack([self.augment(x, *key) for x, key in zip(batch, keys, strict=True)])
+        inputs = torch.from_numpy(batch)
+        if inputs.ndim == 4:
+            inputs = inputs.permute(0, 3, 1, 2)
+        return inputs, torch.from_numpy(self.labels[rows])
+
 
 LONGEST = 600
 """Seconds to wait for a batch of a loader process, which may have been lost."""
@@ -244,3 +322,36 @@ class EmbeddingDataModule(ArrayDataModule):
         groups = identical_groups(self.manifest.sha256)
         self.split = check_split(self.splitter(self.manifest, groups), self.manifest)
         self.parts, self.labels = self.split.parts, self.manifest.labels
+
+
+SHARED = Path("/dev/shm")
+AHEAD = 2  # batches that torch lets each loader process prepare
+_ALSO_HELD = 2  # batches on their way, or in use
+
+
+def fit_workers(data: ArrayDataModule, batch_size: int = 0) -> None:
+    """Load in this process where the batches of loader processes would not find room, and say so.
+
+    They hand batches over in shared memory. Where it is used up the system kills them, and what
+    waits for them may wait for ever. Containers often have 64 MB of it.
+
+    Args:
+        data: set up; its ``num_workers`` may become 0, which changes no batch.
+        batch_size: rows of the largest training batch; 0 where nothing is trained.
+    """
+    if data.num_workers == 0 or data.array is None or not SHARED.is_dir():
+        return
+    one = int(np.prod(data.array.shape[1:])) * data.array.dtype.itemsize
+    # The processes of training stay while as many load validation.
+    rows = (batch_size + data.eval_batch_size) * data.num_workers * AHEAD
+    rows += _ALSO_HELD * max(batch_size, data.eval_batch_size)
+    needed = min(rows, len(data.array)) * one
+    free = shutil.disk_usage(SHARED).free
+    if needed > free:
+        print(
+            f"trainer.num_workers={data.num_workers} would take {needed / 2**20:.0f} MB of shared "
+            f"memory, and {SHARED} has {free / 2**20:.0f} MB free: images are loaded in this "
+            f"process. (`docker run --shm-size` gives a container more.)",
+            file=sys.stderr,
+        )
+        data.num_workers = 0

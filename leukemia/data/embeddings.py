@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leukemia.classes import Classes
-from leukemia.data.manifest import Manifest
+from leukemia.data.files.manifest import Manifest
 from leukemia.errors import UserError
 
 

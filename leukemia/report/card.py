@@ -14,14 +14,15 @@ from typing import Any
 import yaml
 
 from leukemia.atomic import write_text
+from leukemia.measure.intervals import shown
 from leukemia.report.checklist import STATUSES, answer_all, known_of
 from leukemia.report.findings import Findings
-from leukemia.report.intervals import shown
-from leukemia.report.sections.decisions import OPERATING_HEADER, operating_rows
 from leukemia.report.sections.probabilities import (
     CALIBRATION_HEADER,
+    OPERATING_HEADER,
     calibration_rows,
     calibration_said,
+    operating_rows,
 )
 from leukemia.report.sections.summary import SCALARS
 from leukemia.text import visible

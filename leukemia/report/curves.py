@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from leukemia.measure.intervals import wilson
+from leukemia.measure.metrics import ECE_BINS, calibration_bins
+from leukemia.measure.predictions import Predictions
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
 from leukemia.report.history import Cell
-from leukemia.report.intervals import wilson
-from leukemia.report.metrics import ECE_BINS, calibration_bins
-from leukemia.report.predictions import Predictions
 
 _CORNER = 0.2  # a good curve hugs its corner, so that is shown larger
 SERIES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"))

@@ -9,15 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from leukemia.report.benefit import net_benefit
-from leukemia.report.calibration import Calibration
-from leukemia.report.compare import FIGURES
+from leukemia.measure.calibration import Calibration
+from leukemia.measure.comparison import FIGURES
+from leukemia.measure.metrics import point_scores
+from leukemia.measure.operating import at_most
+from leukemia.measure.predictions import Predictions
+from leukemia.measure.referral import SHARES, net_benefit, risk_coverage
 from leukemia.report.curves import SERIES, reliability
 from leukemia.report.figures import BLUE, GREY, ORANGE, STYLE
-from leukemia.report.metrics import point_scores
-from leukemia.report.operating import at_most
-from leukemia.report.predictions import Predictions
-from leukemia.report.referral import SHARES, risk_coverage
 
 _BETTER_BELOW = {"nll", "ece"}
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from leukemia.atomic import write_bytes
 from leukemia.classes import Classes
-from leukemia.report.intervals import shown
+from leukemia.measure.intervals import shown
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 CLASS_COLOURS = (BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", ORANGE, "#000000")

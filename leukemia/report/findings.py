@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.report.calibration import Calibration
+from leukemia.measure.calibration import Calibration
+from leukemia.measure.predictions import Predictions
 from leukemia.report.embedding_map import EmbeddingMap
 from leukemia.report.history import Cell
-from leukemia.report.predictions import Predictions
 
 Pictures = Mapping[str, Mapping[int, Mapping[str, NDArray[np.uint8]]]]
 """Part -> row of its predictions -> name of a view -> RGB pixels (H, W, 3)."""

@@ -5,14 +5,17 @@ from pathlib import Path
 from leukemia.atomic import write_text
 from leukemia.report.findings import Findings
 from leukemia.report.page import page
-from leukemia.report.sections.attention import attention
-from leukemia.report.sections.decisions import decisions
-from leukemia.report.sections.embedding import embedding
-from leukemia.report.sections.mistakes import gallery, lists
-from leukemia.report.sections.origin import data, settings
-from leukemia.report.sections.probabilities import probabilities
-from leukemia.report.sections.summary import by_class, opening, summary
-from leukemia.report.sections.training import training
+from leukemia.report.sections.mistakes import attention, gallery, lists
+from leukemia.report.sections.probabilities import decisions, probabilities
+from leukemia.report.sections.summary import (
+    by_class,
+    data,
+    embedding,
+    opening,
+    settings,
+    summary,
+    training,
+)
 
 LIMIT = 5_000_000  # bytes of the page: it must still open on a small machine and go by mail
 _GALLERY = 2_500_000  # bytes of it that pictures may take

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
-from leukemia.report.predictions import cancer_probability
+from leukemia.measure.predictions import cancer_probability
 from leukemia.text import as_cell
 
 
 @dataclass(frozen=True)
 class Strange:
-    """How far N images lie from those that a run knows, see `leukemia.report.ood`.
+    """How far N images lie from those that a run knows, see `leukemia.measure.ood`.
 
     Args:
         scores: (N,), in [0, 2].

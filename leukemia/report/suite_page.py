@@ -9,10 +9,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from leukemia.atomic import write_bytes, write_text
+from leukemia.measure.intervals import shown
+from leukemia.measure.robustness import FIGURES, Suite, summary_rows
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, render
-from leukemia.report.intervals import shown
 from leukemia.report.page import image, page, table
-from leukemia.report.robustness import FIGURES, Suite, summary_rows
 
 _COLOURS = (BLUE, ORANGE, GREEN, GREY)
 _COLUMNS = 4

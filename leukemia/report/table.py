@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from leukemia.classes import Classes
-from leukemia.report.calibration import Calibration
-from leukemia.report.intervals import shown
+from leukemia.measure.calibration import Calibration
+from leukemia.measure.intervals import shown
 from leukemia.text import visible
 
 _SCALARS = {

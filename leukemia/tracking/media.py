@@ -7,7 +7,7 @@ import wandb
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukemia.report.predictions import Predictions
+from leukemia.measure.predictions import Predictions
 from leukemia.report.sections.mistakes import worst_mistakes
 
 if TYPE_CHECKING:

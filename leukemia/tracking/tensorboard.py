@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
+from leukemia.measure.predictions import Predictions
 from leukemia.report.curves import roc_and_pr
 from leukemia.report.figures import confusion_matrix
-from leukemia.report.predictions import Predictions
-from leukemia.run import RunDir
-from leukemia.tracking import History, Metrics, curves, scalars
+from leukemia.runs.directory import RunDir
+from leukemia.tracking.base import History, Metrics, curves, scalars
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule

@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
-from leukemia.plain import read_text
-from leukemia.report.predictions import Predictions
-from leukemia.run import RunDir
-from leukemia.tracking import CURVES, EPOCH, History, Metrics, curves, scalars
+from leukemia.measure.predictions import Predictions
+from leukemia.runs.directory import RunDir
+from leukemia.runs.plain import read_text
+from leukemia.tracking.base import CURVES, EPOCH, History, Metrics, curves, scalars
 from leukemia.tracking.media import charts, mistakes_table
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from leukemia.data.manifest import Manifest
-from leukemia.data.parts import PARTS, Split
+from leukemia.data.files.manifest import Manifest
+from leukemia.data.split.parts import PARTS, Split
 
 FOLDERS = ("Benign", "Early", "Pre")
 

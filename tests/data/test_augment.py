@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from leukemia.data.augment import Augmenter, AugmentSpec, paper_views
-from leukemia.data.dataset import Batches, Rows
-from leukemia.data.stain import scale_stains
+from leukemia.data.augment import Augmenter, AugmentSpec, paper_views, scale_stains
+from leukemia.data.datamodule import Batches, Rows
 from leukemia.errors import UserError
 
 EVERYTHING = AugmentSpec(

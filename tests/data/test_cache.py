@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 
 from leukemia.classes import Classes
-from leukemia.data import checksums
+from leukemia.data import cache as checksums
 from leukemia.data.cache import open_pixels
-from leukemia.data.crop import to_square
-from leukemia.data.files import read_image
-from leukemia.data.manifest import Manifest, build_manifest
-from leukemia.data.mask import MaskSpec, apply_mask
-from leukemia.data.preprocess import Preprocess
-from leukemia.environment import peak_memory
+from leukemia.data.files.images import read_image
+from leukemia.data.files.manifest import Manifest, build_manifest
+from leukemia.data.image.mask import MaskSpec, apply_mask
+from leukemia.data.image.preprocess import Preprocess, to_square
 from leukemia.errors import UserError
+from leukemia.runs.environment import peak_memory
 
 SMALL = Preprocess(MaskSpec(), size=32)
 # Not forked: a child of a process with threads may wait for ever for a lock that one of them held.

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
-from leukemia.data import files as module
-from leukemia.data.files import BadImage, decode_image, read_bytes, read_image
-from leukemia.data.intact import find_damage
-from leukemia.data.manifest import build_manifest
-from leukemia.data.preprocess import LARGEST, Preprocess
+from leukemia.data.files import images as module
+from leukemia.data.files.images import BadImage, decode_image, find_damage, read_bytes, read_image
+from leukemia.data.files.manifest import build_manifest
+from leukemia.data.image.preprocess import LARGEST, Preprocess
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
 from tests.damage import many, png, png_chunk

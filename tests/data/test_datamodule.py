@@ -6,11 +6,11 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from leukemia.build.data import build_data
 from leukemia.classes import Classes
+from leukemia.compose.data import build_data
 from leukemia.data import datamodule as module
 from leukemia.data.datamodule import SmearDataModule
-from leukemia.data.preprocess import Preprocess
+from leukemia.data.image.preprocess import Preprocess
 
 
 def asked(data: SmearDataModule, monkeypatch) -> list[bool]:

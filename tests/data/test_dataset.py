@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leukemia.classes import Classes
-from leukemia.data.dataset import Batches, Rows
+from leukemia.data.datamodule import Batches, Rows
 from leukemia.data.embeddings import read_embeddings
 from leukemia.errors import UserError
 

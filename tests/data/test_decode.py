@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukemia.data.files import BadImage, decode_image, read_image
+from leukemia.data.files.images import BadImage, decode_image, read_image
 from tests.odd_files import encoded, png_header
 
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukemia.data.groups import identical_groups
-from leukemia.data.guard import check_split
-from leukemia.data.manifest import Manifest
-from leukemia.data.parts import PARTS, Split
-from leukemia.data.split import balance, stratified_split
+from leukemia.data.files.manifest import Manifest
+from leukemia.data.split.groups import identical_groups
+from leukemia.data.split.guard import check_split
+from leukemia.data.split.parts import PARTS, Split
+from leukemia.data.split.protocols import balance, stratified_split
 from leukemia.errors import UserError
 from tests.data.samples import assert_disjoint, by_file, counts, numbered, numbers, table
 

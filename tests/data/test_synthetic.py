@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from leukemia.classes import Classes
-from leukemia.data.files import read_image
-from leukemia.data.folders import list_images
-from leukemia.data.mask import MaskSpec, stain_mask
+from leukemia.data.files.folders import list_images
+from leukemia.data.files.images import read_image
+from leukemia.data.image.mask import MaskSpec, stain_mask
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
 

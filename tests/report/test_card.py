@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from leukemia.classes import Classes
+from leukemia.measure.metrics import summarize
 from leukemia.report.card import write_card
-from leukemia.report.metrics import summarize
 from tests.report.samples import CONFIG, FACTS, findings, judgement, random_predictions
 
 PARTS = {"val": random_predictions(80, 3.0), "test": random_predictions(60, 1.0, seed=1)}

@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
 
-from leukemia.report.benefit import net_benefit
-from leukemia.report.calibration import fit_calibration
-from leukemia.report.compare import compare
+from leukemia.measure.calibration import fit_calibration
+from leukemia.measure.comparison import compare
+from leukemia.measure.metrics import calibration_bins
+from leukemia.measure.referral import net_benefit, referral
 from leukemia.report.decisions import (
     decision_curve,
     forest,
     reliability_before_after,
     risk_coverage_curves,
 )
-from leukemia.report.metrics import calibration_bins
-from leukemia.report.referral import referral
 from tests.report.samples import by_p_cancer, random_predictions, toy
 from tests.report.test_figures import pixels, texts
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
+from leukemia.measure.metrics import calibration_bins, summarize
+from leukemia.measure.predictions import Predictions
 from leukemia.report.curves import learning_curves, reliability, roc_and_pr
 from leukemia.report.figures import class_bars, confusion_matrix, render, save
-from leukemia.report.metrics import calibration_bins, summarize
-from leukemia.report.predictions import Predictions
 from tests.report.samples import ABC, random_predictions, toy
 
 HISTORY = [

@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 
-from leukemia.report.heatmap import heat_figure, overlay
+from leukemia.report.attention import heat_figure, overlay
 
 PICTURE = np.full((4, 4, 3), 100, np.uint8)
 HEAT = np.zeros((4, 4))

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from leukemia.classes import Classes
+from leukemia.measure.metrics import summarize
+from leukemia.measure.predictions import Predictions
 from leukemia.report.html import LIMIT, write_report
-from leukemia.report.metrics import summarize
-from leukemia.report.predictions import Predictions
 from tests.report.samples import FACTS, findings, pictures, random_predictions, scattered
 
 VOID = {"meta", "img", "br"}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from leukemia.classes import Classes
-from leukemia.report.metrics import summarize
+from leukemia.measure.metrics import summarize
 from leukemia.report.table import print_summary
 from tests.report.samples import random_predictions, toy
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.report.history import read_history, write_history
-from leukemia.run import RunDir
-from leukemia.tracking import check_loggers, make_trackers
+from leukemia.runs.directory import RunDir
+from leukemia.tracking.loggers import check_loggers, make_trackers
 
 
 def settings(**logger: object) -> DictConfig:

@@ -7,21 +7,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from leukemia import tracking
 from leukemia.classes import Classes
 from leukemia.errors import UserError
-from leukemia.report.metrics import summarize
-from leukemia.report.predictions import Predictions
-from leukemia.run import RunDir
-from leukemia.tracking import check_loggers, make_trackers
+from leukemia.measure.metrics import summarize
+from leukemia.measure.predictions import Predictions
+from leukemia.runs.directory import RunDir
+from leukemia.tracking import loggers
+from leukemia.tracking.loggers import check_loggers, make_trackers
 from tests.tracking.process import rows, settings
 
 
 def test_a_missing_tensorboard_is_one_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'leukemia\[tensorboard\]'"):
         check_loggers(settings(wandb=False, tensorboard=True))
-    assert importlib.util.find_spec("os")  # the patch is on tracking alone
+    assert importlib.util.find_spec("os")  # the patch is on loggers alone
 
 
 def test_curves_go_on_over_a_resume_and_figures_stand_at_the_last_epoch(tmp_path: Path):

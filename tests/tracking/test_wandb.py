@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from leukemia.classes import Classes
+from leukemia.measure.predictions import read_predictions
 from leukemia.report.history import read_history
-from leukemia.report.predictions import read_predictions
 from tests.commands import SMALL, epochs_of, kill_when, run
 from tests.tracking.conftest import Network
 from tests.tracking.wandb_files import WandbRun, read_only_part

@@ -17,12 +17,12 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.errors import Pruned, UserError
+from leukemia.measure.metrics import summarize
+from leukemia.measure.predictions import Predictions
 from leukemia.report.history import write_history
-from leukemia.report.metrics import summarize
-from leukemia.report.predictions import Predictions
-from leukemia.run import RunDir
-from leukemia.tracking import check_loggers, make_trackers
+from leukemia.runs.directory import RunDir
 from leukemia.tracking import wandb as tracking
+from leukemia.tracking.loggers import check_loggers, make_trackers
 from tests.commands import environment
 from tests.tracking.conftest import Network
 from tests.tracking.process import rows, settings

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from leukemia.measure.intervals import shown
+from leukemia.report.curves import learning_curves
+from leukemia.report.embedding_map import embedding_scatter
 from leukemia.report.figures import class_bars, confusion_matrix
 from leukemia.report.findings import Findings
-from leukemia.report.intervals import shown
 from leukemia.report.page import image, table
 
 SCALARS = {
@@ -105,3 +107,76 @@ def by_class(found: Findings) -> Iterator[str]:
             f"{name}: images, and their share of the true class.",
         )
     yield "</div>"
+
+
+def training(found: Findings) -> Iterator[str]:
+    """The learning curves, where there is a history."""
+    if found.history:
+        yield "<h2>Training</h2>"
+        yield image(
+            learning_curves(found.history),
+            f"Loss and validation accuracy over {len(found.history)} epochs; history.csv has the "
+            "values.",
+            "Loss and validation accuracy by epoch, counted on through all stages.",
+        )
+
+
+def data(found: Findings) -> Iterator[str]:
+    """Which images were used, where that is known."""
+    facts = found.data
+    if facts is None:
+        return
+    names = list(dict.fromkeys(name for count in facts.counts.values() for name in count))
+    rows = [
+        [part, *(str(count.get(name, 0)) for name in names), str(sum(count.values()))]
+        for part, count in facts.counts.items()
+    ]
+    yield "<h2>Data</h2>"
+    yield table("Images by part and class", ["part", *names, "all"], rows)
+    yield table(
+        "Origin",
+        ["what", "value"],
+        [
+            ["dataset", facts.source],
+            ["split", facts.split],
+            ["no two parts share", facts.disjoint],
+            ["unreadable files left out", str(facts.skipped)],
+            ["fingerprint (SHA-256 over files, labels and contents)", facts.fingerprint],
+        ],
+    )
+
+
+def settings(found: Findings) -> Iterator[str]:
+    """The exact config and the environment."""
+    yield "<h2>Configuration</h2>"
+    yield f"<pre>{escape(found.config_yaml)}</pre>"
+    yield "<h2>Environment</h2>"
+    yield table("Software and hardware", ["what", "value"], _flatten(found.environment))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[list[str]]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flatten(value, f"{prefix}{key}.")
+        else:
+            rows.append([f"{prefix}{key}", str(value)])
+    return rows
+
+
+def embedding(found: Findings) -> Iterator[str]:
+    """The map of the embeddings, where it was made."""
+    if found.embedding is None:
+        return
+    shown = found.embedding
+    n, wrong = len(shown.points), int((shown.labels != shown.predicted).sum())
+    drawn = "" if n == shown.total else f", drawn at random from {shown.total}"
+    yield "<h2>Embeddings</h2>"
+    yield image(
+        embedding_scatter(shown),
+        f"{shown.method} map of {n} images{drawn}, coloured by class, with {wrong} mistakes "
+        "ringed; the tables of mistakes name the files.",
+        f"{shown.method} of the {shown.dimensions} features before the decision, {n} images"
+        f"{drawn}. Colour: true class. Marker: part. Ring: a mistake. Near neighbours in the map "
+        "are near in the features; the size of a cloud and its distance to others mean nothing.",
+    )

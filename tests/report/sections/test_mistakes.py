@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from leukemia.classes import Classes
-from leukemia.report.predictions import Predictions
+from leukemia.measure.predictions import Predictions
 from leukemia.report.sections.mistakes import gallery, worst_mistakes
 from tests.report.samples import findings, noise
 

@@ -1,0 +1,1 @@
+"""Looks for what makes figures on a dataset untrue."""

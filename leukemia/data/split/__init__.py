@@ -1,0 +1,1 @@
+"""Training, validation and test, and what keeps them apart."""

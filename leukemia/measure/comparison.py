@@ -1,0 +1,210 @@
+"""Runs compared on the same files: paired differences, and McNemar's test."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from leukemia.errors import UserError
+from leukemia.measure.intervals import members, percentile, wilson
+from leukemia.measure.metrics import bootstrap_scores, point_scores
+from leukemia.measure.predictions import Predictions
+
+Flags = NDArray[np.bool_]
+
+FIGURES = {
+    "accuracy": "accuracy",
+    "cancer_recall": "cancer sensitivity",
+    "cancer_specificity": "cancer specificity",
+    "nll": "NLL",
+    "ece": "ECE",
+}
+
+
+def compare(
+    runs: Mapping[str, Predictions],
+    groups: NDArray[np.int64] | None = None,
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare runs with the first of them.
+
+    The 95% intervals are percentiles of the differences on resampled groups, the same for both
+    runs. Where the two decide alike on every image that counts, resampling has nothing to say:
+    the interval is then Wilson's upper limit for no disagreement (among the groups), either way.
+    P-values are of McNemar's exact test on single images, hence too small where groups hold
+    several; they are not corrected for the number of runs. A cancer decision is an argmax.
+
+    Args:
+        runs: predictions by the name of the run, two or more; the first is the reference. Their
+            files may be in any order.
+        groups: which files of the reference belong together, (N,), in its order; None where
+            every image stands for itself.
+        n_boot: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Plain values: `reference`; `n`; `figures`, by run and by name (accuracy, cancer_recall,
+        cancer_specificity, nll, ece); and `differences`, one for each other run, with `run`;
+        `difference`, its figure less the reference's, by name, None where undefined; `interval`
+        by name; and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign),
+        each with the images that `only_run` and `only_reference` got right, and `p_value`.
+
+    Raises:
+        UserError: fewer than two runs, or a run whose classes, files or labels are not the
+            reference's.
+    """
+    if len(runs) < 2:
+        raise UserError(f"Expected two or more runs to compare, but got {list(runs)}.")
+    (reference, base), *others = runs.items()
+    scores = {reference: point_scores(base)}
+    resampled = bootstrap_scores(base, groups, n_boot, seed)
+    member = members(len(base.files), groups)
+    differences = []
+    for name, unordered in others:
+        run = _aligned(name, unordered, reference, base)
+        scores[name] = point_scores(run)
+        drawn = bootstrap_scores(run, groups, n_boot, seed)
+        difference = {key: _less(scores[name][key], scores[reference][key]) for key in FIGURES}
+        interval = {
+            key: _interval(drawn[key] - resampled[key], key, base, member) for key in FIGURES
+        }
+        differences.append(
+            {
+                "run": name,
+                "difference": difference,
+                "interval": interval | _of_no_disagreement(run, base, member),
+                "mcnemar": {
+                    "accuracy": _mcnemar(_hit(run), _hit(base)),
+                    "cancer": _mcnemar(_called(run) == run.cancer, _called(base) == base.cancer),
+                },
+            }
+        )
+    return {
+        "reference": reference,
+        "n": len(base.files),
+        "figures": {name: {key: score[key] for key in FIGURES} for name, score in scores.items()},
+        "differences": differences,
+    }
+
+
+def comparison_rows(compared: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a table, such as `page.table` draws.
+
+    Args:
+        compared: what `compare` returned.
+
+    Returns:
+        The names of the columns, and a row for each run but the reference.
+    """
+    header = ["run", *FIGURES.values(), "McNemar p (class)", "McNemar p (cancer)"]
+    rows = [
+        [
+            one["run"],
+            *(_signed(one["difference"][key], one["interval"][key]) for key in FIGURES),
+            *(_tested(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
+        ]
+        for one in compared["differences"]
+    ]
+    return header, rows
+
+
+def _aligned(name: str, run: Predictions, reference: str, base: Predictions) -> Predictions:
+    """The run in the reference's order of files."""
+    if run.classes != base.classes:
+        raise UserError(
+            f"Expected run '{name}' to have the classes of '{reference}', {base.classes}, "
+            f"but it has {run.classes}."
+        )
+    for who, table in ((reference, base), (name, run)):
+        if len(set(table.files)) < len(table.files):
+            twice = next(file for file in table.files if table.files.count(file) > 1)
+            raise UserError(f"Expected each file of run '{who}' once, but '{twice}' is repeated.")
+    for ours, theirs, one, other in (
+        (run.files, base.files, name, reference),
+        (base.files, run.files, reference, name),
+    ):
+        extra = sorted(set(ours) - set(theirs))
+        if extra:
+            raise UserError(
+                f"Expected runs '{reference}' and '{name}' to have predicted the same files, but "
+                f"only '{one}' has '{extra[0]}' ({len(extra)} such files not in '{other}'); "
+                "evaluate both on the same folder."
+            )
+    place = {file: i for i, file in enumerate(run.files)}
+    order = np.array([place[file] for file in base.files])
+    labels = run.labels[order]
+    differ = np.flatnonzero(labels != base.labels)
+    if len(differ):
+        first, names = differ[0], base.classes.names
+        raise UserError(
+            f"Expected runs '{reference}' and '{name}' to have the same labels, but "
+            f"'{base.files[first]}' is {names[base.labels[first]]} in '{reference}' and "
+            f"{names[labels[first]]} in '{name}' ({len(differ)} such files)."
+        )
+    return Predictions(base.files, labels, run.probabilities[order], run.classes)
+
+
+def _less(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def _counted(base: Predictions) -> dict[str, Flags]:
+    """The images that each of the proportions is over."""
+    every = np.ones(len(base.files), np.bool_)
+    return {"accuracy": every, "cancer_recall": base.cancer, "cancer_specificity": ~base.cancer}
+
+
+def _interval(
+    drawn: NDArray[np.float64], figure: str, base: Predictions, member: NDArray[np.int64]
+) -> list[float] | None:
+    """The percentile interval; None where undefined, or one group holds all images that count."""
+    counted = _counted(base)
+    one_group = len(set(member[counted.get(figure, counted["accuracy"])])) < 2
+    bounds = None if one_group else percentile(drawn)
+    return None if bounds is None else list(bounds)
+
+
+def _of_no_disagreement(
+    run: Predictions, base: Predictions, member: NDArray[np.int64]
+) -> dict[str, list[float]]:
+    """Intervals of the proportions on which the two runs decide alike throughout."""
+    limits = {}
+    for name, trial in _counted(base).items():
+        alike = _hit(run) == _hit(base) if name == "accuracy" else _called(run) == _called(base)
+        groups = len(set(member[trial]))
+        if alike[trial].all() and (groups > 1 or trial.sum() == 1):
+            limits[name] = wilson(0, groups)[1]
+    return {name: [-limit, limit] for name, limit in limits.items()}
+
+
+def _hit(run: Predictions) -> Flags:
+    hit: Flags = run.labels == run.predicted
+    return hit
+
+
+def _called(run: Predictions) -> Flags:
+    called: Flags = run.predicted != run.classes.benign_index
+    return called
+
+
+def _mcnemar(run: Flags, base: Flags) -> dict[str, Any]:
+    """Source: Q. McNemar (1947), doi:10.1007/BF02295996; exact, that is, binomial."""
+    only_run, only_reference = int((run & ~base).sum()), int((base & ~run).sum())
+    disagreed = only_run + only_reference
+    p_value = float(binomtest(only_run, disagreed).pvalue) if disagreed else 1.0
+    return {"only_run": only_run, "only_reference": only_reference, "p_value": p_value}
+
+
+def _signed(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return "n/a"
+    bounds = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    return f"{value:+.3f}{bounds}"
+
+
+def _tested(test: Mapping[str, Any]) -> str:
+    return f"{test['p_value']:.2g} ({test['only_run']} : {test['only_reference']})"

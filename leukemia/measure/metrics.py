@@ -1,0 +1,236 @@
+"""The figures of `metrics.json`, from a table of predictions.
+
+A cancer decision is an argmax: an image counts as called cancer where its most probable class is
+not the benign one. Only `roc_auc` and `average_precision` look at `p_cancer` itself.
+
+Every figure is computed for many weightings of the images at once: all weights 1 give the figure,
+the weights of a bootstrap give its interval.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.measure.intervals import bootstrap_weights, members, percentile, proportion, ratio
+from leukemia.measure.predictions import Predictions
+
+Floats = NDArray[np.float64]
+
+ECE_BINS = 15
+_BLOCK = 100  # resamples at once; bounds the memory at a few times 100 x N numbers
+_TINY = float(np.finfo(np.float64).eps)  # the least probability in the log, as in scikit-learn
+
+
+def summarize(
+    predictions: Predictions,
+    groups: NDArray[np.int64] | None = None,
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every figure of one part, with 95% intervals.
+
+    Intervals of accuracy, cancer recall and specificity, and recall by class are Wilson's where
+    images are independent; all others are percentile intervals over resampled images. Where
+    groups of several images exist, groups are resampled and all intervals are percentile ones,
+    but for a proportion of exactly 0 or 1, on which resampling has nothing to say: Wilson's then,
+    with the groups as trials. One group alone gives no interval.
+
+    Args:
+        predictions: N files with labels and probabilities.
+        groups: which files belong together (a patient, a burst of exposures), (N,); None where
+            every image stands for itself.
+        n_boot: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Plain numbers, dicts and lists, with None for what is undefined (the recall of an absent
+        class, the precision of a class never predicted). Proportions are in [0, 1]; `nll` is in
+        nats over all classes; `brier` is the mean over files of the squared error summed over
+        classes, in [0, 2]; `ece` is of the top label in 15 bins of equal width. `macro_f1` is
+        the mean over classes that occur among labels or predictions. `confusion` has true
+        classes as rows. `interval` maps a figure's name, or `recall.<Class>`, to [low, high].
+
+    Raises:
+        ValueError: `groups` does not have one entry a file.
+    """
+    n = len(predictions.files)
+    names = predictions.classes.names
+    scores = point_scores(predictions)
+    confusion = _Table(predictions).confusion(np.ones((1, n)))[0].astype(int)
+    by_class = {
+        kind: {name: scores.pop(f"{kind}.{name}") for name in names}
+        for kind in ("precision", "recall", "f1")
+    }
+    return {
+        **{k: scores[k] for k in ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")},
+        **by_class,
+        "confusion": confusion.tolist(),
+        "n": n,
+        **{k: scores[k] for k in ("roc_auc", "average_precision", "nll", "brier", "ece")},
+        "interval": _intervals(predictions, groups, n_boot, seed),
+    }
+
+
+def point_scores(predictions: Predictions) -> dict[str, float | None]:
+    """Every scalar figure by name, such as `nll` or `recall.<Class>`; None where undefined."""
+    every = np.ones((1, len(predictions.files)))
+    scores = _Table(predictions).scores(every)
+    return {name: _plain(value[0]) for name, value in scores.items()}
+
+
+def bootstrap_scores(
+    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
+) -> dict[str, Floats]:
+    """Every scalar figure on resampled groups.
+
+    Two tables with the same files in the same order are resampled alike, so that their
+    differences are paired.
+
+    Args:
+        predictions: N files with labels and probabilities.
+        groups: which files belong together, (N,); None where every image stands for itself.
+        n_boot: number of resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        By name, (n_boot,) each, nan where a resample leaves it undefined.
+    """
+    table, member = _Table(predictions), members(len(predictions.files), groups)
+    drawn = bootstrap_weights(int(member.max()) + 1, n_boot, seed)
+    blocks = [
+        table.scores(drawn[start : start + _BLOCK][:, member]) for start in range(0, n_boot, _BLOCK)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def calibration_bins(predictions: Predictions) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Count, mean confidence and accuracy in each of 15 equal bins of the top probability.
+
+    Args:
+        predictions: N files with labels and probabilities.
+
+    Returns:
+        Three arrays (15,); the last two are nan where a bin (low, high] is empty.
+    """
+    top = predictions.probabilities.max(axis=1)
+    hit = predictions.labels == predictions.predicted
+    member = _bin_members(top)
+    count = member.sum(axis=0)
+    return count.astype(np.int64), ratio(top @ member, count), ratio(hit @ member, count)
+
+
+def _bin_members(top: Floats) -> Floats:
+    """Which bin (low, high] each top probability falls into, one-hot (N, 15)."""
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    # The sum of a row may be off by rounding, and a probability so be above 1.
+    members: Floats = np.eye(ECE_BINS)[np.minimum(np.searchsorted(edges, top) - 1, ECE_BINS - 1)]
+    return members
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+class _Table:
+    """What each image contributes; the methods take weights (B, N) and give a row a weighting."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        labels, probabilities = predictions.labels, predictions.probabilities
+        self.names = predictions.classes.names
+        self.benign = predictions.classes.benign_index
+        c = len(self.names)
+        one_hot = np.eye(c)
+        self.cell = np.eye(c * c)[labels * c + predictions.predicted]
+        self.nll = -np.log(np.clip((probabilities * one_hot[labels]).sum(axis=1), _TINY, 1))
+        self.brier = ((probabilities - one_hot[labels]) ** 2).sum(axis=1)
+        top = probabilities.max(axis=1)
+        hit = labels == predictions.predicted
+        self.gap = _bin_members(top) * (hit - top)[:, None]
+        self.order = np.argsort(predictions.p_cancer)
+        ordered = predictions.p_cancer[self.order]
+        self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        self.cancer = (labels != self.benign).astype(np.float64)
+
+    def confusion(self, weights: Floats) -> Floats:
+        """Weighted counts (B, C, C), true classes as rows."""
+        c = len(self.names)
+        counts: Floats = (weights @ self.cell).reshape(-1, c, c)
+        return counts
+
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        """Every scalar figure by name, (B,) each, nan where undefined."""
+        confusion = self.confusion(weights)
+        total = weights.sum(axis=1)
+        right = np.diagonal(confusion, axis1=1, axis2=2)
+        true, called = confusion.sum(axis=2), confusion.sum(axis=1)
+        f1 = ratio(2 * right, true + called)
+        occurs = ~np.isnan(f1)
+        benign, benign_right = true[:, self.benign], right[:, self.benign]
+        missed = called[:, self.benign] - benign_right
+        cancer = total - benign
+        roc_auc, average_precision = self._ranking(weights)
+        scores = {
+            "accuracy": right.sum(axis=1) / total,
+            "macro_f1": np.where(occurs, f1, 0).sum(axis=1) / occurs.sum(axis=1),
+            "cancer_recall": ratio(cancer - missed, cancer),
+            "cancer_specificity": ratio(benign_right, benign),
+            "roc_auc": roc_auc,
+            "average_precision": average_precision,
+            "nll": weights @ self.nll / total,
+            "brier": weights @ self.brier / total,
+            "ece": np.abs(weights @ self.gap).sum(axis=1) / total,
+        }
+        kinds = {"precision": ratio(right, called), "recall": ratio(right, true), "f1": f1}
+        for kind, values in kinds.items():
+            scores |= {f"{kind}.{name}": values[:, i] for i, name in enumerate(self.names)}
+        return scores
+
+    def _ranking(self, weights: Floats) -> tuple[Floats, Floats]:
+        """ROC AUC and average precision of cancer against benign, nan where either is absent."""
+        ordered = weights[:, self.order]
+        # Equal scores share one threshold.
+        cancer = np.add.reduceat(ordered * self.cancer[self.order], self.ties, axis=1)
+        benign = np.add.reduceat(ordered * (1 - self.cancer[self.order]), self.ties, axis=1)
+        below = np.cumsum(benign, axis=1) - benign
+        cancers, benigns = cancer.sum(axis=1), benign.sum(axis=1)
+        auc = ratio((cancer * (below + benign / 2)).sum(axis=1), cancers * benigns)
+        # Counts at or above each threshold, from the highest down.
+        true_positive = np.cumsum(cancer[:, ::-1], axis=1)
+        called = true_positive + np.cumsum(benign[:, ::-1], axis=1)
+        precision = np.nan_to_num(ratio(true_positive, called))
+        average = ratio((cancer[:, ::-1] * precision).sum(axis=1), cancers)
+        return auc, np.where(benigns > 0, average, np.nan)
+
+
+def _intervals(
+    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
+) -> dict[str, list[float] | None]:
+    """Interval by name of figure, None where it is undefined."""
+    several = bool(members(len(predictions.files), groups).any())
+    bounds = {
+        name: percentile(values) if several else None
+        for name, values in bootstrap_scores(predictions, groups, n_boot, seed).items()
+        if not name.startswith(("precision.", "f1."))
+    }
+    for name, (trial, success) in _proportions(predictions).items():
+        bounds[name] = proportion(success, trial, groups, n_boot=n_boot, seed=seed)
+    return {name: None if pair is None else list(pair) for name, pair in bounds.items()}
+
+
+def _proportions(
+    predictions: Predictions,
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Which images are the trials of each plain proportion, and which are successes, (N,) each."""
+    labels, predicted = predictions.labels, predictions.predicted
+    benign, called_benign = (x == predictions.classes.benign_index for x in (labels, predicted))
+    hit = labels == predicted
+    return {
+        "accuracy": (np.ones(len(labels), dtype=np.bool_), hit),
+        "cancer_recall": (~benign, ~called_benign),
+        "cancer_specificity": (benign, called_benign),
+        **{
+            f"recall.{name}": (labels == i, hit) for i, name in enumerate(predictions.classes.names)
+        },
+    }

@@ -1,0 +1,138 @@
+"""Referral: what remains for the model when its least certain images go to a human."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukemia.measure.intervals import ratio
+from leukemia.measure.operating import at_most
+from leukemia.measure.predictions import Predictions
+
+Floats = NDArray[np.float64]
+
+SHARES = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
+
+
+class RiskCoverage(NamedTuple):
+    """Figures of the k most certain images for k = 1 to N, (N,) each, nan where undefined."""
+
+    accuracy: Floats
+    cancers: Floats
+    missed: Floats
+
+    @property
+    def sensitivity(self) -> Floats:
+        """Share of the remaining cancers that are called cancer; nan where none remains."""
+        return 1 - ratio(self.missed, self.cancers)
+
+    @property
+    def area(self) -> float:
+        """Area under the risk-coverage curve: the mean of 1 - accuracy over k, in [0, 1].
+
+        0 is perfect. Source: Y. Geifman, G. Uziel, R. El-Yaniv (2018), arXiv:1805.08206.
+        """
+        return float((1 - self.accuracy).mean())
+
+
+def risk_coverage(predictions: Predictions, threshold: float | None = None) -> RiskCoverage:
+    """Accuracy and missed cancers among the most certain images, by how many these are.
+
+    Images are ordered by the probability of their top class. Equally certain images share their
+    figures: each counts as their mean, the expectation over the orders they could have. The order
+    of the files never matters.
+
+    Args:
+        predictions: N files with labels and probabilities.
+        threshold: the least P(cancer) called cancer; None for the most probable class to decide.
+            Accuracy is always that of the most probable class.
+    """
+    # The rest, and not 1 - top, which rounds to 0 below 1e-16 and so makes ties.
+    rest = np.sort(predictions.probabilities, axis=1)[:, :-1].sum(axis=1)
+    _, block, size = np.unique(rest, return_inverse=True, return_counts=True)
+    if threshold is None:
+        called = predictions.predicted != predictions.classes.benign_index
+    else:
+        called = predictions.p_cancer >= threshold
+
+    def summed(values: NDArray[np.bool_]) -> Floats:
+        sums: Floats = np.repeat(np.bincount(block, values) / size, size).cumsum()
+        return sums
+
+    kept = np.arange(1, len(rest) + 1)
+    return RiskCoverage(
+        accuracy=summed(predictions.labels == predictions.predicted) / kept,
+        cancers=summed(predictions.cancer),
+        missed=summed(predictions.cancer & ~called),
+    )
+
+
+def referral(predictions: Predictions, threshold: float | None = None) -> list[dict[str, Any]]:
+    """What remains when the least certain 0, 5, ... 30% of images are referred.
+
+    Args:
+        predictions: N files with labels and probabilities.
+        threshold: as for `risk_coverage`.
+
+    Returns:
+        For each share `referred` (as wanted; of so many images as are not more than it), `n` that
+        remain, `accuracy`, `cancers`, `missed` and `sensitivity` of them; the last is None where
+        no cancer remains. Counts are fractions where a cut falls among equally certain images.
+    """
+    curve, n = risk_coverage(predictions, threshold), len(predictions.files)
+    rows = []
+    for share in SHARES:
+        kept = n - at_most(share, n)
+        sensitivity = float(curve.sensitivity[kept - 1])
+        rows.append(
+            {
+                "referred": share,
+                "n": kept,
+                "accuracy": float(curve.accuracy[kept - 1]),
+                "cancers": float(curve.cancers[kept - 1]),
+                "missed": float(curve.missed[kept - 1]),
+                "sensitivity": None if np.isnan(sensitivity) else sensitivity,
+            }
+        )
+    return rows
+
+
+THRESHOLDS = np.arange(1, 100) / 100
+
+
+class NetBenefit(NamedTuple):
+    """Net benefit by threshold probability, (K,) each; treating none has 0 throughout."""
+
+    threshold: Floats
+    model: Floats
+    treat_all: Floats
+
+
+def net_benefit(predictions: Predictions, thresholds: Floats = THRESHOLDS) -> NetBenefit:
+    """Net benefit of following up the images whose P(cancer) is at least each threshold.
+
+    The threshold t says what a needless follow-up is worth: one missed cancer weighs as much as
+    (1 - t) / t of them, so that at t = 0.05 it weighs as 19. Net benefit is TP / n - FP / n *
+    t / (1 - t): found cancers per image, less the false alarms at that rate. It depends on the
+    share of cancers among the images, which in a collection is not that of a clinic.
+
+    Source: A. J. Vickers, E. B. Elkin (2006), doi:10.1177/0272989X06295361.
+
+    Args:
+        predictions: N files with labels and (calibrated) probabilities.
+        thresholds: threshold probabilities, (K,), in (0, 1).
+
+    Returns:
+        The thresholds, the model's net benefit and that of following up every image.
+
+    Raises:
+        ValueError: a threshold outside (0, 1).
+    """
+    if not ((thresholds > 0) & (thresholds < 1)).all():
+        raise ValueError(f"Expected thresholds in (0, 1), but got {thresholds.tolist()}.")
+    called = predictions.p_cancer >= thresholds[:, None]
+    rate = thresholds / (1 - thresholds)
+    found = (called & predictions.cancer).mean(axis=1)
+    alarms = (called & ~predictions.cancer).mean(axis=1)
+    share = predictions.cancer.mean()
+    return NetBenefit(thresholds, found - alarms * rate, share - (1 - share) * rate)

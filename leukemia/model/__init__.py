@@ -1,1 +1,0 @@
-"""Networks, loss and the modules that train them."""

@@ -1,0 +1,1 @@
+"""A batch becomes logits and a loss."""

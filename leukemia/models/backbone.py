@@ -1,0 +1,267 @@
+"""Networks of torchvision without their classifiers: images to embeddings."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torchvision import models
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+from leukemia.check import check_choice, check_count
+from leukemia.errors import UserError
+from leukemia.models.weights import default_state, file_state, load_fitting
+
+_FLAT = 1e-6  # of a map that is the same everywhere; keeps the root's gradient finite
+_EVEN = 1e-3  # added to every weight
+
+
+def up_to(body: nn.Module, name: str, layers: Sequence[str]) -> nn.Module:
+    """Return a network that gives the outputs of some of its layers, and ends after the last.
+
+    Args:
+        body: images (N, 3, H, W) to anything.
+        name: of the network, for errors.
+        layers: names of its modules, such as `layer1` of a ResNet, `features.5` of a VGG.
+
+    Raises:
+        UserError: no layer, one named twice, or one that the network does not have.
+    """
+    many = isinstance(layers, Sequence) and not isinstance(layers, str)
+    wanted = [str(layer) for layer in layers] if many else []
+    known = get_graph_node_names(body)[1]
+    whole = dict.fromkeys(node.partition(".")[0] for node in known[1:])
+    unknown = [w for w in wanted if not any(f"{node}.".startswith(f"{w}.") for node in known)]
+    if not wanted or unknown or len(set(wanted)) < len(wanted):
+        raise UserError(
+            f"Expected model.backbone.layers to be null or layers of {name}, each once "
+            f"({', '.join(whole)}, or one inside of them), but got {wanted if many else layers}."
+        )
+    extractor: nn.Module = create_feature_extractor(body, wanted)
+    return extractor
+
+
+class WithMagenta(nn.Module):
+    """Normalised images, and as a fourth channel how magenta each pixel is.
+
+    That is (R + B) / 2 - G by which a pixel lies above the mean of its image, in standard
+    deviations of the image, and 0 below the mean: stained nuclei count, red cells and glass do
+    not. The deviation is one grey level or more, so an image without colour has 0 everywhere.
+
+    Args:
+        normalize: raw pixels (N, 3, H, W) in 0..255 to normalised images of the same shape.
+    """
+
+    def __init__(self, normalize: nn.Module) -> None:
+        """Store the normalisation."""
+        super().__init__()
+        self.normalize = normalize
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (N, 4, H, W) of raw pixels (N, 3, H, W)."""
+        red, green, blue = pixels.float().unbind(1)
+        magenta = ((red + blue) / 2 - green).unsqueeze(1)
+        deviation, mean = torch.std_mean(magenta, dim=(2, 3), keepdim=True, correction=0)
+        weights = ((magenta - mean) / deviation.clamp_min(1)).clamp_min(0)
+        return torch.cat([self.normalize(pixels), weights], 1)
+
+
+class PooledLayers(nn.Module):
+    """Mean and standard deviation of each layer's map over the image, side by side.
+
+    Args:
+        maps: normalised images (N, 3, H, W) to maps (N, K, h, w) by layer.
+        weighted: the images have a fourth channel, weights of 0 or more; each map is pooled a
+            second time, by the weights' means over what each of its pixels stands for. Where an
+            image has no weight above 0, all pixels count alike.
+    """
+
+    def __init__(self, maps: nn.Module, *, weighted: bool = False) -> None:
+        """Store the network."""
+        super().__init__()
+        self.maps, self.weighted = maps, weighted
+        self.last = nn.Identity()  # a module whose output is the last map, for Grad-CAM
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (N, d); d is twice the sum of all K, or four times if weighted."""
+        maps = list(self.maps(images[:, :3]).values())
+        maps[-1] = self.last(maps[-1])
+        parts: list[torch.Tensor] = []
+        for each in (found.float() for found in maps):
+            parts += _pool(each, torch.ones_like(each[:, :1]))
+            if self.weighted:
+                parts += _pool(each, adaptive_avg_pool2d(images[:, 3:], each.shape[2:]) + _EVEN)
+        return torch.cat(parts, 1)
+
+
+def _pool(maps: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+    """Return weighted mean and standard deviation (N, K) of maps (N, K, h, w)."""
+    shares = weights / weights.sum((2, 3), keepdim=True)
+    mean = (maps * shares).sum((2, 3), keepdim=True)
+    variance = ((maps - mean).square() * shares).sum((2, 3))
+    return [mean.flatten(1), (variance + _FLAT).sqrt()]
+
+
+ATTEND = ("null", "magenta")
+CLASSIFIERS = ("fc", "classifier", "heads", "head")
+
+
+class Backbone(nn.Module):
+    """A network that turns images into embeddings.
+
+    Args:
+        body: normalised images (N, 3, size, size) to embeddings (N, d).
+        size: side of the image that finds out d, in pixels.
+        channels: of an image.
+        resize: side, in pixels, that images are brought to first (bilinear); ``None`` for as
+            they are.
+
+    Attributes:
+        embed_dim: d.
+    """
+
+    def __init__(
+        self, body: nn.Module, size: int = 224, channels: int = 3, resize: int | None = None
+    ) -> None:
+        """Store the network and find its embedding size by a dry run in eval mode."""
+        super().__init__()
+        self.body, self.resize = body, resize
+        training = body.training
+        body.eval()
+        with torch.no_grad():
+            self.embed_dim: int = self(torch.zeros(1, channels, size, size)).shape[1]
+        body.train(training)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (N, embed_dim) of normalised images (N, channels, H, W)."""
+        if self.resize is not None:
+            side = (self.resize, self.resize)
+            images = interpolate(images, side, mode="bilinear", antialias=True)
+        embeddings: torch.Tensor = self.body(images)
+        return embeddings
+
+
+def make_backbone(
+    name: str,
+    weights: str | None,
+    *,
+    size: int = 224,
+    layers: Sequence[str] | None = None,
+    attend: str | None = None,
+    resize: int | None = None,
+    load: bool = True,
+) -> tuple[Backbone, str]:
+    """Return a classification network of torchvision without its classifier.
+
+    Args:
+        name: torchvision's name of the network.
+        weights: ``None`` for random ones (torch's global seed), ``DEFAULT`` for torchvision's,
+            or the path of a file with a state dict in torchvision's names, whole or partial.
+            What such a file lacks stays random.
+        size: side of the images in pixels.
+        layers: embed by the maps of these layers (`PooledLayers`) instead of the last; what comes
+            after them is left out.
+        attend: ``magenta``: pool the maps a second time by the weights that `WithMagenta` puts
+            beside the images; ``None`` for once.
+        resize: side, in pixels, that the network sees images at; ``None`` for as they are.
+        load: fetch the weights; without, a network that is to take its own afterwards.
+
+    Returns:
+        The backbone, and one line on the weights that were loaded.
+
+    Raises:
+        UserError: an unknown name or layer, ``attend`` without layers, no side to resize to, a
+            network that cannot take images of this size, or weights that cannot be had, cannot be
+            read or do not fit.
+    """
+    name = str(name).lower()
+    known = models.list_models(module=models)
+    if name not in known:
+        close = get_close_matches(name, known, n=3)
+        raise UserError(
+            f"Expected model.backbone.name to be a classification network of torchvision, "
+            f"but got '{name}': "
+            + (f"did you mean {', '.join(close)}?" if close else "resnet18, for one.")
+        )
+    check_choice("model.backbone.attend", "null" if attend is None else attend, ATTEND)
+    if attend is not None and layers is None:
+        raise UserError(
+            f"model.backbone.attend={attend} weighs the maps of layers, but model.backbone.layers "
+            f"is null: name layers, as [layer1,layer2,layer3], or use attend=null."
+        )
+    if resize is not None:
+        check_count("model.backbone.resize", resize)
+    body = models.get_model(name, weights=None, **_settings(name, weights))
+    _remove_classifier(body)
+    if layers is not None:
+        body = up_to(body, name, layers)
+    said = "random weights" if weights is None or not load else _load(body, name, weights)
+    if layers is not None:
+        body = PooledLayers(body, weighted=attend is not None)
+    try:
+        backbone = Backbone(body, size, 3 if attend is None else 4, resize)
+    except IndexError as error:
+        raise UserError(
+            f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "
+            f"but got {layers}."
+        ) from error
+    # AssertionError: the vision transformers' check of their fixed size.
+    except (RuntimeError, ValueError, AssertionError) as error:
+        side, key = (size, "crop.size") if resize is None else (resize, "model.backbone.resize")
+        raise UserError(
+            f"model.backbone.name={name} cannot take images of {side} x {side} pixels "
+            f"({_first_line(error)}): choose another network or another {key}."
+        ) from error
+    return backbone, f"{name}: {said}"
+
+
+def _settings(name: str, weights: str | None) -> dict[str, Any]:
+    if name not in ("googlenet", "inception_v3"):
+        return {}
+    # Without the outputs that only help training. The published weights of these two expect
+    # pixels in [-1, 1], which they make from ImageNet's normalisation themselves.
+    return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
+
+
+def _remove_classifier(body: nn.Module) -> None:
+    """Replace the classifier by what it does before its first dropout or layer of weights.
+
+    For most networks that is nothing. ConvNeXt and MaxViT keep the normalisation that their
+    embeddings have always gone through. SqueezeNet, whose classifier is a convolution averaged
+    over the image, keeps the average.
+    """
+    attribute = next(name for name in CLASSIFIERS if hasattr(body, name))
+    classifier = getattr(body, attribute)
+    layers = list(classifier) if isinstance(classifier, nn.Sequential) else []
+    kept = list(takewhile(lambda layer: not isinstance(layer, nn.Dropout | nn.Linear), layers))
+    if any(isinstance(layer, nn.Conv2d) for layer in layers):
+        kept = [nn.AdaptiveAvgPool2d(1)]
+    setattr(body, attribute, nn.Sequential(*kept) if kept else nn.Identity())
+
+
+def _load(body: nn.Module, name: str, weights: str) -> str:
+    if weights == "DEFAULT":
+        entry = models.get_model_weights(name).DEFAULT
+        state, source = default_state(entry.url), f"torchvision's {entry.name}"
+    else:
+        path = Path(weights).expanduser()
+        state, source = file_state(path), path.name
+    # Older files of torchvision say `norm.1` where DenseNet says `norm1` today.
+    state = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): value
+        for key, value in state.items()
+    }
+    ignored = tuple(f"{key}." for key in (*CLASSIFIERS, "aux1", "aux2", "AuxLogits"))
+    said, whole = load_fitting(body, state, source, ignored)
+    if weights == "DEFAULT" and not whole:
+        raise UserError(f"model.backbone.weights=DEFAULT does not fit {name}: {said}.")
+    return said
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

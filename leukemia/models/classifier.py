@@ -1,0 +1,116 @@
+"""The LightningModule that trains any network of ours: it assembles and computes nothing."""
+
+from collections.abc import Callable, Iterable
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
+
+from leukemia.models.loss import DualLoss
+from leukemia.models.network import Network, Outputs, judge_batch
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Classifier(L.LightningModule):
+    """Trains a network under the dual loss (paper section 5.3.1).
+
+    Args:
+        network: inputs of a batch to logits (N, C).
+        loss: logits and labels to the loss and its two terms.
+        optimizer: makes the optimizer from named parameters.
+        schedule: makes the scheduler from the optimizer and the number of steps; stepped
+            after every optimizer step.
+        n_classes: C.
+        seed: with the step, fixes dropout; a resumed run so draws what it would have drawn.
+        tta: average probabilities over the eight flips and quarter turns when predicting.
+        channels_last: hand images to the network in that memory format.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: DualLoss,
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
+        *,
+        n_classes: int = 4,
+        seed: int = 0,
+        tta: bool = False,
+        channels_last: bool = True,
+    ) -> None:
+        """Store the parts."""
+        super().__init__()
+        self.network, self.loss = network, loss
+        self.optimizer, self.schedule = optimizer, schedule
+        self.seed, self.tta, self.channels_last = seed, tta, channels_last
+        self.accuracy = MulticlassAccuracy(n_classes, average="micro")
+        self.cancer_recall = BinaryRecall()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, C)."""
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        logits: torch.Tensor = self.network(inputs)
+        return logits
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by step.
+
+        Not by epoch: loaders draw from the same generator, and a resumed run makes its first
+        loader at another moment.
+        """
+        seed = self.seed * 1_000_003 + self.global_step
+        if self.device.type == "cpu":
+            # Without the other devices, for which each call notes its traceback.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def _step(self, batch: Batch, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, labels = batch
+        logits = self(inputs)
+        terms = self.loss(logits, labels)
+        self.log_dict(
+            {f"{part}_{name}": value for name, value in terms._asdict().items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=self.loss.mass(labels),  # type: ignore[arg-type]  # any number does
+        )
+        return terms.loss, logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return the loss of a batch."""
+        return self._step(batch, "train")[0]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log loss, accuracy and cancer recall."""
+        _, logits = self._step(batch, "val")
+        benign, labels = self.loss.benign_index, batch[1]
+        self.accuracy(logits, labels)
+        self.cancer_recall(logits.argmax(1) != benign, labels != benign)
+        self.log_dict(
+            {"val_accuracy": self.accuracy, "val_cancer_recall": self.cancer_recall},
+            on_step=False,
+            on_epoch=True,
+        )
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return what a whole network makes of a batch."""
+        assert isinstance(self.network, Network)
+        return judge_batch(self.network, batch[0], tta=self.tta, channels_last=self.channels_last)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build the optimizer and the schedule over all steps of the fit."""
+        if self.optimizer is None or self.schedule is None:
+            raise RuntimeError("Expected an optimizer and a schedule, but got none.")
+        optimizer = self.optimizer(self.network.named_parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, steps), "interval": "step"},
+        }

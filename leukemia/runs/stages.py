@@ -1,0 +1,124 @@
+"""The stages of a run: each is fitted once, and found again by a run that goes on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from leukemia.compose.model import (
+    build_classifier,
+    build_stage_data,
+    fitted_in,
+    head_fit,
+    refit_stage,
+)
+from leukemia.compose.network import build_network
+from leukemia.data.datamodule import fit_workers
+from leukemia.models.saved import load_checkpoint, load_into
+from leukemia.report.history import read_history, write_history
+from leukemia.runs.directory import RunDir
+from leukemia.runs.environment import Sessions
+from leukemia.settings.settled import last_stage
+from leukemia.training.checkpoint import save_atomically
+from leukemia.training.discriminant import fit_discriminant_stage, start_at_discriminant
+from leukemia.training.stage import History, Row, Stage, best_epoch, fit_stage
+
+if TYPE_CHECKING:
+    from leukemia.compose.data import Sources
+    from leukemia.models.network import Network
+    from leukemia.tracking.base import Trackers
+    from leukemia.training.hardware import Hardware
+
+
+class Fitting:
+    """Fits the stages of a run.
+
+    Args:
+        run: its directory, which receives history.csv and the checkpoints.
+        cfg: its settings.
+        data: set up.
+        hardware: where and in which precision.
+        trackers: are told of every epoch.
+        sessions: counts the time.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        cfg: DictConfig,
+        data: "Sources",
+        hardware: "Hardware",
+        trackers: "Trackers",
+        sessions: Sessions,
+    ) -> None:
+        """Store the settings."""
+        self.run, self.cfg, self.data = run, cfg, data
+        self.hardware, self.trackers, self.sessions = hardware, trackers, sessions
+        whole = last_stage(cfg) == "finetune"  # a head learns from a table in this process
+        fit_workers(data, cfg.stage.finetune.batch_size if whole else 0)
+
+    def fit(self, stage: Stage, network: "Network") -> None:
+        """Fit one stage, or load what it left, into the network."""
+        if self._load(stage.name, network):
+            return
+        earlier = [row for row in self._rows() if row["stage"] != stage.name]
+        fitted = fitted_in(self.cfg, stage.name)
+        rate = self.cfg.stage[fitted].optimizer.lr
+        history = History(
+            stage.name,
+            earlier,
+            self._write,
+            remedy=f"start anew with a lower stage.{fitted}.optimizer.lr (it is {rate:g})",
+        )
+        data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
+        part = network if fitted == "finetune" else network.head
+        module = build_classifier(self.cfg, part, stage.name)
+        fit = head_fit(self.cfg) if fitted == "head" else "gradient"
+        if fit == "discriminant":
+            validated = None if stage.monitor is None else data
+            fit_discriminant_stage(module, validated, data.training_rows(), self.hardware, history)
+        else:
+            if fit == "whitened":
+                start_at_discriminant(module, data.training_rows())
+            fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
+        self.sessions.note()
+        state = {"stage": stage.name, "state_dict": network.state_dict()}
+        save_atomically(state, self._finished(stage.name))
+
+    def refit(self, stage: Stage, network: "Network") -> None:
+        """Fit again, from the weights that the last stage began with, on both parts.
+
+        That is training and validation together, for as many epochs as were best on validation.
+
+        Args:
+            stage: the last.
+            network: receives the new weights.
+        """
+        epochs = best_epoch(self._rows(), stage) + 1
+        anew, _ = build_network(self.cfg, self.data.embed_dim)
+        anew.normalize.load_state_dict(network.normalize.state_dict())
+        if stage.name == "finetune":
+            self._load("head", anew)
+        self.fit(refit_stage(stage, epochs), anew)
+        network.load_state_dict(anew.state_dict())
+
+    def _load(self, stage: str, network: "Network") -> bool:
+        """Load what a finished stage left into the network; whether there is such a stage."""
+        finished = self._finished(stage)
+        if not finished.is_file():
+            return False
+        remedy = f"Remove it, and the stage {stage} is trained anew."
+        state = load_checkpoint(finished, remedy)
+        load_into(network, state["state_dict"], finished, remedy)
+        return True
+
+    def _finished(self, stage: str) -> Path:
+        return self.run.checkpoints / f"{stage}.ckpt"
+
+    def _rows(self) -> list[Row]:
+        return read_history(self.run.history) if self.run.history.is_file() else []
+
+    def _write(self, rows: list[Row]) -> None:
+        self.sessions.note(every=1.0)
+        write_history(self.run.history, rows)
+        self.trackers.log(rows)

@@ -1,0 +1,1 @@
+"""What is typed and written down: read, checked and compared, without torch."""

@@ -1,0 +1,219 @@
+"""Trials of a study: which are still to run, one process to each, and what failed."""
+
+import gc
+import json
+import shutil
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from leukemia.atomic import write_text
+from leukemia.disk import reported
+from leukemia.errors import Pruned, UserError
+from leukemia.measure.intervals import shown
+from leukemia.runs.directory import RunDir, open_run
+from leukemia.settings.settled import difference, settle
+from leukemia.study.folds import check_folds
+from leukemia.study.record import (
+    DONE,
+    Rule,
+    error_file,
+    pruned_file,
+    read_study,
+    study_file,
+    trial_folder,
+)
+
+TOLD = ("macro_f1", "cancer_recall", "nll")  # figures, in the lines on the terminal
+
+
+def open_study(
+    folder: Path, study: DictConfig, varied: Sequence[dict[str, str]], cfgs: Sequence[DictConfig]
+) -> list[int]:
+    """Open the folder of a study, new or begun.
+
+    Args:
+        folder: of the study.
+        study: the settings ``study``.
+        varied: what each trial varies.
+        cfgs: the settings of each trial.
+
+    Returns:
+        The numbers of the trials that are not done.
+
+    Raises:
+        UserError: settings that cannot be, or a folder that holds other trials.
+    """
+    if not cfgs:
+        raise UserError("The study has no trials: study.exclude leaves none.")
+    for number, cfg in enumerate(cfgs):
+        check_trial(trial_folder(folder, number), varied[number], cfg)
+    if study.pooled:
+        check_folds(study, varied, cfgs)
+    for path in folder.glob("*/config.yaml"):
+        if path.parent.name.isdigit() and int(path.parent.name) >= len(cfgs):
+            raise UserError(
+                f"'{path.parent}' holds a trial that this command does not have: choose another "
+                f"study.name=, or give the lists that the study was begun with."
+            )
+    write_record(folder, study, varied)
+    found = read_study(folder)
+    left = [trial for trial in found.trials if trial.status != DONE]
+    for trial in left:
+        error_file(trial.path).unlink(missing_ok=True)
+    print(f"{folder}: {len(left)} of {len(found.trials)} trials to run.", flush=True)
+    return [trial.number for trial in left]
+
+
+def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
+    """Refuse a trial that could not be run.
+
+    Args:
+        path: its folder.
+        settings: what it varies.
+        cfg: all its settings; settled here.
+
+    Raises:
+        UserError: settings that cannot be, or a folder that holds another trial.
+    """
+    from leukemia.compose.checks import check_settings
+
+    if cfg.open_test:
+        raise UserError("Trials never open the test part, the winner does: drop open_test.")
+    try:
+        settle(cfg, multirun=True)
+        check_settings(cfg)
+    except UserError as error:
+        raise UserError(f"{error} ({words_of(settings)})") from error
+    if not RunDir(path).config.exists():
+        return
+    stored = open_run(path)[1]
+    other = difference(stored, cfg)
+    if other is None:
+        other = _other_images(RunDir(path), stored, cfg)
+    if other is not None:
+        raise UserError(
+            f"'{path}' holds a trial with other settings: {other}. Choose another study.name=, "
+            f"or give the settings that the study was begun with."
+        )
+
+
+def _other_images(run: RunDir, stored: DictConfig, cfg: DictConfig) -> str | None:
+    """Say how the images at another place differ from those that a trial was begun with."""
+    moved = [key for key in ("data.root", "data.file") if _differs(stored, cfg, key)]
+    if not moved or not run.split.is_file():
+        return None
+    from leukemia.compose.data import build_data
+    from leukemia.data.split.parts import read_split
+
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup("fit")
+    try:
+        read_split(run.split, data.manifest, data.classes)
+    except UserError as error:
+        return f"{moved[0]} is another folder there, and {error}"
+    return None
+
+
+def _differs(stored: DictConfig, cfg: DictConfig, key: str) -> bool:
+    return bool(OmegaConf.select(stored, key) != OmegaConf.select(cfg, key))
+
+
+def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
+    """Write what a study tries and by which rule, see `read_study`."""
+    rule = Rule(study.metric, tuple(study.tie_break))
+    record = {
+        "name": study.name,
+        "metric": rule.metric,
+        "direction": rule.direction,
+        "tie_break": rule.tie_break,
+        "chart": study.chart,
+        "pooled": study.pooled,
+        "trials": list(varied),
+    }
+    write_text(study_file(folder), json.dumps(record, indent=1) + "\n")
+
+
+def stopped(run: RunDir, study: DictConfig) -> bool:
+    """Whether a trial shall not start: another one failed, under ``study.fail_fast``.
+
+    Raises:
+        UserError: no study was opened, as by a multirun over several of them.
+    """
+    if not study_file(run.path.parent).is_file():
+        raise UserError("Expected one study at a time, begun with -m study=<name>.")
+    return bool(study.fail_fast) and any(
+        error_file(path).exists() for path in run.path.parent.iterdir()
+    )
+
+
+@contextmanager
+def hold(run: RunDir) -> Iterator[None]:
+    """Hold a trial for this process while it runs, and note what goes wrong.
+
+    A trial that another process holds, such as a job that outlived the command that started it,
+    is waited for: it is done then.
+
+    Args:
+        run: the trial's directory.
+    """
+    locks = run.path.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{run.path.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{run.path}: another process runs this trial; waiting for it.", flush=True)
+        lock.acquire()
+    try:
+        before = run.done
+        with reported(run.path, lambda: "give the same command again"):
+            yield
+        if run.done and not before:
+            print(_said(run), flush=True)
+    except Pruned as reason:
+        write_text(pruned_file(run.path), f"{reason}\n")
+        shutil.rmtree(run.checkpoints, ignore_errors=True)  # nothing goes on from them
+        print(f"{run.path}: {reason}", flush=True)
+    except Exception as error:
+        lines = str(error) if isinstance(error, UserError) else traceback.format_exc()
+        with suppress(OSError):  # what is wrong may be the disk
+            write_text(error_file(run.path), lines.rstrip() + "\n")
+        raise
+    finally:
+        lock.release()
+        # Trainer and network hold each other, and the next trial of this process makes its own.
+        gc.collect()
+
+
+def _said(run: RunDir) -> str:
+    figures = run.figures("val")
+    values = [f"{name} {shown(figures[name])}" for name in TOLD]
+    return f"{run.path}: done; validation: {', '.join(values)}"
+
+
+def note_failed(folder: Path, number: int, answer: object) -> None:
+    """Note what a launcher says of a trial that could not note it itself."""
+    trial = trial_folder(folder, number)
+    if isinstance(answer, BaseException) and not _answered(trial):
+        write_text(error_file(trial), f"{type(answer).__name__}: {answer}\n")
+
+
+def note_lost(folder: Path, numbers: Sequence[int], error: Exception) -> None:
+    """Note that a launcher failed, in every trial that neither ended nor noted an error."""
+    for number in numbers:
+        note_failed(folder, number, error)
+
+
+def _answered(trial: Path) -> bool:
+    return RunDir(trial).done or error_file(trial).exists()
+
+
+def words_of(settings: dict[str, str]) -> str:
+    """Settings in words."""
+    return " ".join(f"{key}={value}" for key, value in settings.items())

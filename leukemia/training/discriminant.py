@@ -1,0 +1,208 @@
+"""A linear head in closed form, for embeddings of a frozen backbone."""
+
+from collections.abc import Mapping
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import solve
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.cluster import KMeans
+from sklearn.covariance import ledoit_wolf
+from sklearn.preprocessing import StandardScaler
+
+from leukemia.errors import UserError
+from leukemia.models.classifier import Classifier
+from leukemia.models.head import LinearHead, Whitening, check_covariance
+from leukemia.training.hardware import Hardware
+from leukemia.training.stage import History, interruptible, make_trainer
+
+FOLDS = 8
+_HOTTEST = 1000.0
+_LEAST = 1e-9  # variance that every direction has, of rows whose features have 1
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@torch.no_grad()
+def fit_discriminant(
+    head: LinearHead,
+    embeddings: npt.NDArray[np.float32],
+    labels: Ints,
+    weights: torch.Tensor | None = None,
+    sources: Ints | None = None,
+) -> float:
+    """Set a linear head by linear discriminant analysis.
+
+    Its logits are the logarithms of the posterior under Gaussian classes of one covariance, up to
+    a constant, divided by `shift_temperature`. The covariance is shrunk (Ledoit and Wolf,
+    doi:10.1016/S0047-259X(03)00096-4), so embeddings may be longer than there are images.
+
+    A head with ``whiten`` also gets coordinates that suit gradients: in them the covariance that
+    the classes have in common, shrunk, is the identity times 1 / d, so that an embedding is about
+    as long as 1 and no direction is steeper than another.
+
+    Args:
+        head: without ``standardize``: the scale of the embeddings goes into the weights.
+        embeddings: (N, d).
+        labels: (N,), each of the head's classes at least twice.
+        weights: what an image of each class counts (C,); ``None`` for 1.
+        sources: (N,) which image an embedding shows; ``None`` where each shows one of its own.
+
+    Returns:
+        The temperature.
+
+    Raises:
+        UserError: a class without two images, or embeddings too long for a covariance.
+    """
+    rows, mean, deviation = _standardized(embeddings, labels, head.classify.out_features)
+    temperature = shift_temperature(rows, labels, sources)
+    coefficients, offsets, covariance = _discriminant(rows, labels)
+    if isinstance(head.standardize, Whitening):
+        values, vectors = np.linalg.eigh(covariance)
+        scale = np.sqrt(np.maximum(values, 1e-6 * values[-1]) * len(values))
+        head.standardize.mean.copy_(torch.from_numpy(mean))
+        head.standardize.matrix.copy_(torch.from_numpy(vectors / scale / deviation[:, None]))
+        coefficients = coefficients @ vectors * scale
+    else:
+        coefficients /= deviation
+        offsets = offsets - coefficients @ mean
+    head.classify.weight.copy_(torch.from_numpy(coefficients / temperature))
+    head.classify.bias.copy_(torch.from_numpy(offsets / temperature))
+    if weights is not None:
+        head.classify.bias.add_(weights.log())
+    return temperature
+
+
+def start_at_discriminant(
+    module: Classifier, known: tuple[npt.NDArray[np.float32], Ints, Ints | None]
+) -> None:
+    """Set the head of ``module`` by `fit_discriminant`, with the weights that its loss has.
+
+    Args:
+        module: around a `LinearHead`.
+        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
+    """
+    assert isinstance(module.network, LinearHead)
+    module.cpu()  # embeddings were made where the hardware is
+    embeddings, labels, sources = known
+    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
+
+
+def _standardized(
+    embeddings: npt.NDArray[np.float32], labels: Ints, n_classes: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return the rows with mean 0 and deviation 1, and what those of the features were."""
+    counts = np.bincount(labels, minlength=n_classes)
+    if counts.min() < 2:
+        raise UserError(
+            f"A discriminant needs two training images of each class or more, "
+            f"but got {counts.tolist()}: use head=linear."
+        )
+    check_covariance(embeddings.shape[1])
+    values = embeddings.astype(np.float64)
+    mean, deviation = values.mean(0), values.std(0)
+    deviation[deviation == 0] = 1
+    return (values - mean) / deviation, mean, deviation
+
+
+def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -> float:
+    """Return what logits are divided by so that they are as sure as they are right elsewhere.
+
+    A discriminant is far too sure of images unlike those it was fitted to, and a validation part
+    drawn at random is like them. So the images of each class are put into clusters that look
+    alike (k-means), which stand for acquisitions; each is judged by a discriminant fitted without
+    it, and the temperature with the lowest negative log-likelihood of all of them is taken.
+
+    Args:
+        rows: (N, d), standardised.
+        labels: (N,), each of 0 to C - 1 at least twice.
+        sources: see `fit_discriminant`; the views of an image stay together, and the first of
+            them is judged.
+
+    Returns:
+        1 or more; 1 where a class has fewer than four images, or none that differ.
+    """
+    sources = np.arange(len(rows)) if sources is None else sources
+    first, place = np.unique(sources, return_index=True, return_inverse=True)[1:]
+    folds = min(FOLDS, int(np.bincount(labels[first]).min()) // 2)
+    if folds < 2:
+        return 1.0
+    cluster = np.empty(len(first), np.int64)
+    for label in np.unique(labels):
+        chosen = labels[first] == label
+        means = KMeans(folds, n_init=4, random_state=0)
+        cluster[chosen] = means.fit_predict(rows[first[chosen]])
+    logits: list[Floats] = []
+    truth: list[Ints] = []
+    for fold in range(folds):
+        held = first[cluster == fold]
+        fitted = cluster[place] != fold
+        if len(np.unique(labels[fitted])) < len(np.unique(labels)):
+            return 1.0  # a class of which all images are the same
+        coefficients, offsets, _ = _discriminant(rows[fitted], labels[fitted])
+        logits.append(rows[held] @ coefficients.T + offsets)
+        truth.append(labels[held])
+    table, right = np.concatenate(logits), np.concatenate(truth)
+
+    def loss(log_temperature: float) -> float:
+        scores = log_softmax(table / np.exp(log_temperature), axis=1)
+        return float(-scores[np.arange(len(right)), right].mean())
+
+    found = minimize_scalar(loss, bounds=(0, np.log(_HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:
+    """Return coefficients (C, d) and offsets (C,) of the logits, and the covariance (d, d).
+
+    What scikit-learn's ``LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")`` returns, in
+    half the time for long embeddings: its least squares decompose a matrix that is definite.
+    """
+    priors = np.bincount(labels) / len(labels)
+    means = np.stack([rows[labels == label].mean(0) for label in range(len(priors))])
+    covariance = _LEAST * np.eye(rows.shape[1])
+    for label, prior in enumerate(priors):
+        scaler = StandardScaler()
+        scaled = scaler.fit_transform(rows[labels == label])
+        shrunk, _ = ledoit_wolf(scaled, assume_centered=True)
+        covariance += prior * scaler.scale_ * shrunk * scaler.scale_[:, None]
+    coefficients = solve(covariance, means.T, assume_a="pos").T
+    return coefficients, np.log(priors) - (means * coefficients).sum(1) / 2, covariance
+
+
+def fit_discriminant_stage(
+    module: Classifier,
+    data: L.LightningDataModule | None,
+    known: tuple[npt.NDArray[np.float32], Ints, Ints | None],
+    hardware: Hardware,
+    history: History,
+) -> None:
+    """Set the head of ``module`` by its training embeddings; the history gets one row.
+
+    The two terms of the dual loss are measured, not minimised: of its settings only the weights
+    of the classes count.
+
+    Args:
+        module: around a `LinearHead`.
+        data: has the loader of validation embeddings; ``None`` where there is no validation.
+        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
+        hardware: where validation is measured.
+        history: of this stage.
+    """
+    start_at_discriminant(module, known)
+    embeddings, labels, _ = known
+    module.eval()
+    with torch.no_grad():
+        terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))
+    measured: Mapping[str, float] = {}
+    if data is not None:
+        with interruptible():
+            (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
+    module.train()  # as a stage by gradients leaves it
+    train = {f"train_{name}": float(value) for name, value in terms._asdict().items()}
+    history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})
+    history.write(history.rows)

@@ -1,0 +1,99 @@
+"""Images become embeddings under a frozen backbone: the data of the stage ``head``."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from leukemia.data.augment import Augmenter, paper_views
+from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
+from leukemia.models.embedding import Views, cached_embeddings
+from leukemia.models.network import Network
+from leukemia.training.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class MoreViews:
+    """What a training image is embedded as beside itself.
+
+    Args:
+        make: an image (H, W, 3) and its row to its other views (V, H, W, 3), uint8.
+        key: a text that changes with the views.
+    """
+
+    make: Views
+    key: str
+
+
+def embedded(
+    data: SmearDataModule,
+    parts: Mapping[str, npt.NDArray[np.int64]],
+    network: Network,
+    hardware: Hardware,
+    *,
+    folder: Path,
+    backbone: str,
+    batch_size: int,
+    views: MoreViews | None,
+) -> ArrayDataModule:
+    """Return training and validation embeddings; those of the test part are not computed.
+
+    Args:
+        data: the images, set up.
+        parts: rows of the images, by part: train and val.
+        network: its normalisation and backbone are used, in eval mode.
+        hardware: where and in which precision.
+        folder: the cache of embeddings.
+        backbone: a text that changes with what the backbone computes besides its weights.
+        batch_size: images a forward pass.
+        views: of each training image, after the split; ``None`` for the image alone.
+    """
+    images, labels = data.pixels()
+    content = hashlib.sha256(
+        "\n".join([data.preprocess.key, backbone, *data.manifest.sha256]).encode()
+    ).hexdigest()
+    train, val = parts["train"], parts["val"]
+    cached = partial(
+        cached_embeddings,
+        network,
+        images,
+        folder=folder,
+        batch_size=batch_size,
+        device=hardware.accelerator,
+        half=hardware.half,
+        progress=hardware.progress,
+    )
+    # Both parts at once: `embed` passes whole batches of neighbouring rows.
+    sources = np.concatenate([train, val])
+    table = cached(sources, content=f"{content} plain")[:, 0]
+    if views is not None:
+        more = cached(train, content=f"{content} {views.key}", views=views.make)
+        table = np.concatenate([table, more.reshape(-1, more.shape[-1])])
+        sources = np.concatenate([sources, np.repeat(train, more.shape[1])])
+    every = np.arange(len(table))
+    last = len(train) + len(val)
+    places = {"train": np.r_[every[: len(train)], every[last:]], "val": every[len(train) : last]}
+    return ArrayDataModule(
+        table,
+        labels[sources],
+        places,
+        eval_batch_size=1024,
+        seed=data.seed,
+        sources=sources,
+    )
+
+
+def paper_views_of(seed: int, image: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.uint8]:
+    """Return those of `paper_views` of an image (H, W, 3) that are not the image itself."""
+    return paper_views(image, seed, row)[1:]
+
+
+def drawn_views(
+    augment: Augmenter, number: int, image: npt.NDArray[np.uint8], row: int
+) -> npt.NDArray[np.uint8]:
+    """Return so many views of an image (H, W, 3) as augmentation draws them."""
+    return np.stack([augment(image, epoch, row) for epoch in range(number)])
