@@ -146,10 +146,11 @@ def test_trials_in_processes_of_their_own_give_the_same_table(
 ):
     if launcher.startswith("submitit"):
         pytest.importorskip("submitit", reason="the extra leukemia[slurm] is not installed")
-    words = [f"study.name={launcher}{seeds}", f"launcher={launcher}", f"seed={seeds}"]
+    name = f"{launcher}{len(seeds)}"
+    words = [f"study.name={name}", f"launcher={launcher}", f"seed={seeds}"]
     done = study(home, *GRID, *words)
     assert done.returncode == 0, done.stderr
-    found = trials(home / "runs" / f"{launcher}{seeds}")
+    found = trials(home / "runs" / name)
     assert len(found) == 2 * len(seeds.split(","))
     # The setting that has one value alone has no column.
     assert [{**row, "seed": row.get("seed", seeds)} for row in found] == trials(whole)[: len(found)]
