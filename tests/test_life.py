@@ -712,6 +712,8 @@ def test_a_training_that_is_stopped_says_how_to_go_on(
         command("train", *words),
         cwd=tmp_path, env=environment(tmp_path), text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # What a shell starts in the background ignores Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while epochs_of(folder, "head") < 2:

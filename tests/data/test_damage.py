@@ -1,5 +1,7 @@
 """Damaged files are bad files: whatever a decoder complains of is listed, and not judged."""
 
+import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -57,6 +59,18 @@ def test_a_tiff_of_damaged_jpegs_is_damaged(mode):
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 300] = bytes(300)
     assert "damaged: " in refused(bytes(damaged))
+
+
+def test_a_tiff_whose_directory_is_out_of_order_is_damaged():
+    out = io.BytesIO()
+    Image.new("RGB", (9, 5), "pink").save(out, "TIFF")
+    data = bytearray(out.getvalue())
+    decode_image(bytes(data))
+    (start,) = struct.unpack_from("<I", data, 4)
+    first, second = start + 2, start + 14  # two entries of 12 bytes change places
+    data[first:second], data[second : second + 12] = data[second : second + 12], data[first:second]
+    with pytest.raises(BadImage, match="out of order"):
+        decode_image(bytes(data))
 
 
 def test_bytes_behind_a_jpeg_or_a_png_do_no_harm():

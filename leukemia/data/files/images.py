@@ -33,7 +33,8 @@ def find_damage(form: str | None, data: bytes, tags: Mapping[int, Any] | None = 
     ms for an image of 224 x 224, a third of what Pillow takes). Colours that are sampled
     in a way which that reader does not know are refused, as they cannot be checked.
 
-    TIFF: the same, where its strips or tiles are JPEGs.
+    TIFF: the same, where its strips or tiles are JPEGs; and the order of its directory, which the
+    format prescribes, and of which libtiff warns.
 
     PNG: the CRC of every chunk, and whether the data are exactly as many as the header says, with
     the right checksum. Bytes behind the last chunk are no part of the picture and allowed.
@@ -53,9 +54,21 @@ def find_damage(form: str | None, data: bytes, tags: Mapping[int, Any] | None = 
     """
     if form in ("JPEG", "MPO"):
         return _jpeg_fault(data)
-    if form == "TIFF" and tags is not None and tags.get(_COMPRESSION) == _JPEG:
-        return _tiff_fault(data, tags)
+    if form == "TIFF":
+        jpeg = tags is not None and tags.get(_COMPRESSION) == _JPEG
+        return _directory_fault(data) or (_tiff_fault(data, tags or {}) if jpeg else None)
     return _png_fault(data) if form == "PNG" else None
+
+
+def _directory_fault(data: bytes) -> str | None:
+    order = "<" if data[:2] == b"II" else ">"
+    version, start = struct.unpack_from(f"{order}HI", data, 2)
+    if version != 42:  # BigTIFF
+        return None
+    (entries,) = struct.unpack_from(f"{order}H", data, start)
+    places = range(start + 2, start + 2 + 12 * entries, 12)
+    tags = [struct.unpack_from(f"{order}H", data, place)[0] for place in places]
+    return None if tags == sorted(set(tags)) else "the entries of its directory are out of order"
 
 
 def _tiff_fault(data: bytes, tags: Mapping[int, Any]) -> str | None:
