@@ -121,6 +121,7 @@ def test_with_m_a_comma_separates_paths_that_are_not_one(tmp_path, monkeypatch):
     assert swept("data.file=a,b.npz") == []
 
 
+@pytest.mark.slow
 def test_a_study_is_a_sweep_without_m_too(tmp_path: Path):
     done = run_here(
         "train",

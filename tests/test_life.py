@@ -372,6 +372,7 @@ def test_images_that_moved_are_found_by_what_the_message_says(
     assert (folder / "predictions/test.csv").read_text() == test
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path, toy: Path):
     words = ["-m", "study=seeds", "seed=0,1", *TOY]
     first = run_here(

@@ -212,6 +212,7 @@ def test_the_verb_rebuilds_a_study_that_is_not_finished(whole: Path, home: Path,
     assert "study.json" in absent.stderr
 
 
+@pytest.mark.slow
 def test_the_schedules_leave_out_a_warm_up_where_there_is_none(home: Path):
     done = study(
         home,

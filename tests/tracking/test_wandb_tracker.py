@@ -167,6 +167,7 @@ def test_what_wandb_cannot_do_is_one_line_before_anything_is_computed(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_nothing_is_asked_and_nothing_hangs(network: Network, tmp_path: Path):
     master, slave = pty.openpty()
     started = time.monotonic()
