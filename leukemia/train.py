@@ -15,6 +15,7 @@ from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.runs.directory import RunDir, open_run, write_json
 from leukemia.runs.environment import Sessions, environment, together
+from leukemia.runs.own import write_own
 from leukemia.settings.settled import (
     KEPT,
     choices_for,
@@ -185,7 +186,7 @@ class Training:
         if not self.resumed:
             self.run.start(self.cfg)
         elif self.stored is not None:
-            write_text(self.run.config, OmegaConf.to_yaml(self.stored, resolve=True))
+            write_own(self.run.config, OmegaConf.to_yaml(self.stored, resolve=True))
 
     def _compare(self, weights: str, found: str) -> None:
         """Note the weights that a run begins with, or compare them: to go on takes the same."""

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from leukemia.runs.directory import RunDir
 from tests.commands import SMALL, painted, run_here
 
@@ -55,3 +57,37 @@ def test_a_resume_refuses_other_settings_and_other_images(
     assert changed.returncode == 2
     assert "split.csv" in changed.stderr
     assert "WBC-Pro-001.jpg" in (folder / "split.csv").read_text()
+
+
+def unfinished(finished: Path, folder: Path) -> Path:
+    shutil.copytree(finished, folder)
+    (folder / "DONE").unlink()
+    return folder
+
+
+def test_settings_that_changed_in_mid_run_are_refused(finished: Path, cache: Path, tmp_path: Path):
+    folder = unfinished(finished, tmp_path / "run")
+    config = folder / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("lambda_bce: 1.0", "lambda_bce: 2.0"))
+    assert config.read_text() != text
+    done = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "config.yaml' has changed since the run began" in done.stderr
+
+
+@pytest.mark.parametrize("kept", [None, 0, 3, -1], ids=["deleted", "empty", "three", "all but one"])
+def test_a_history_that_lost_rows_in_mid_run_is_whole_in_the_end(
+    kept: int | None, finished: Path, cache: Path, tmp_path: Path
+):
+    folder = unfinished(finished, tmp_path / "run")
+    history = folder / "history.csv"
+    lines = history.read_text().splitlines(keepends=True)
+    if kept is None:
+        history.unlink()
+    else:
+        history.write_text("".join([lines[0], *lines[1:][:kept]]))
+    done = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert history.read_text() == "".join(lines)

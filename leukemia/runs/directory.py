@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import create_text, write_text
 from leukemia.errors import UserError
+from leukemia.runs.own import check_own, note_own
 from leukemia.runs.plain import check_inside, read_json, read_settings, walk
 from leukemia.text import as_cell, as_words
 
@@ -158,8 +159,10 @@ class RunDir:
             UserError: the folder holds a run by now, or a link out of it.
         """
         check_inside(self.path)
+        text = OmegaConf.to_yaml(cfg, resolve=True)
+        note_own(self.config, text)
         try:
-            create_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+            create_text(self.config, text)
         except FileExistsError:
             self.check_new()
 
@@ -385,6 +388,8 @@ def open_run(path: Path) -> tuple[RunDir, DictConfig]:
             f"'{run.config}' is no config of a run: it holds no settings {', '.join(wrong)}. Bring "
             f"it back from a copy, or train the run anew."
         )
+    if not run.done:
+        check_own(run.config)
     OmegaConf.set_struct(cfg, True)  # what is missing is then named
     return run, cfg
 

@@ -82,7 +82,8 @@ class Fitting:
                 start_at_discriminant(module, data.training_rows())
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
         self.sessions.note()
-        state = {"stage": stage.name, "state_dict": network.state_dict()}
+        # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
+        state = {"stage": stage.name, "state_dict": network.state_dict(), "rows": history.rows}
         save_atomically(state, self._finished(stage.name))
 
     def refit(self, stage: Stage, network: "Network") -> None:
@@ -110,6 +111,9 @@ class Fitting:
         remedy = f"Remove it, and the stage {stage} is trained anew."
         state = load_checkpoint(finished, remedy)
         load_into(network, state["state_dict"], finished, remedy)
+        rows = state.get("rows")
+        if isinstance(rows, list) and self._rows()[: len(rows)] != rows:
+            write_history(self.run.history, rows)
         return True
 
     def _finished(self, stage: str) -> Path:
