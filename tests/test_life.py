@@ -30,6 +30,7 @@ from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
 from leukemia.runs.directory import RunDir, open_run
 from leukemia.runs.environment import Sessions, together
+from leukemia.runs.own import write_own
 from leukemia.settings import settled as machine
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import Bar, interruptible, make_trainer
@@ -351,7 +352,7 @@ def test_images_that_moved_are_found_by_what_the_message_says(
     cfg = OmegaConf.load(folder / "config.yaml")
     OmegaConf.update(cfg, "data.name", "folder")
     OmegaConf.update(cfg, "data.root", str(old))
-    OmegaConf.save(cfg, folder / "config.yaml")
+    write_own(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     RunDir(folder).finish()
     words = [f"run={folder}", "evaluate.explain=false", "trainer.progress=false"]
     lost = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
@@ -404,7 +405,7 @@ def test_a_run_of_a_gpu_is_used_on_a_cpu_with_a_note(
     assert train(folder, toy).returncode == 0
     cfg = OmegaConf.load(folder / "config.yaml")
     cfg.trainer.precision, cfg.trainer.accelerator, cfg.trainer.devices = "16-mixed", "cuda", [3]
-    OmegaConf.save(cfg, folder / "config.yaml")
+    write_own(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     RunDir(folder).finish()
     words = [f"run={folder}", "evaluate.explain=false"]
     done = run_here("evaluate", *words, cache=tmp_path, cwd=tmp_path)
