@@ -7,24 +7,22 @@ first that fails.
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.leukemia_plugins.study_sweeper import StudySweeper
+from hydra_plugins.leukemia_plugins.study_sweeper import StudySweeper, StudySweeperConf
 from leukemia.errors import UserError
 
 
 @dataclass
-class PlainSweeperConf:
+class PlainSweeperConf(StudySweeperConf):
     """Settings of ``hydra.sweeper``."""
 
     _target_: str = "hydra_plugins.leukemia_plugins.plain_sweeper.PlainSweeper"
-    params: dict[str, Any] = field(default_factory=dict)
 
 
 ConfigStore.instance().store("plain", PlainSweeperConf, group="hydra/sweeper", provider="leukemia")
