@@ -1,11 +1,13 @@
 """Damaged files of runs, under every verb that reads them.
 
 A verb must either refuse with one line and status 2, or answer exactly as before: a changed
-answer with status 0 is the failure that is looked for. A verb's files are those that it is seen
+answer with status 0 is the failure that is looked for. A trial without ``DONE`` has not ended,
+and a study's table says so. A verb's files are those that it is seen
 to open; of the others each is tried deleted and with bits flipped, to show that they are not
 needed.
 """
 
+import csv
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -364,10 +366,22 @@ def _verdict(one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended)
         return f"status {ended.status}: {ended.line()}", FAILED
     if one.verb == "resume" and after == before:
         return "the same answer: nothing was to do", OK
-    differ = answers.differences(sound.answers[one.verb], _answer(one.verb, folder))
+    answer = _answer(one.verb, folder)
+    if one.verb == "study" and one.damage == "deleted" and one.file.endswith("/DONE"):
+        trial = one.file.split("/")[1]
+        if _status(folder, trial) != "started":
+            return "a trial without DONE is listed as one that has ended", FAILED
+        answer = {**answer, f"trials.csv: {trial}": sound.answers[one.verb][f"trials.csv: {trial}"]}
+    differ = answers.differences(sound.answers[one.verb], answer)
     if differ:
         return f"another answer with status 0: {differ}", FAILED
     return "the same answer", OK
+
+
+def _status(folder: Path, trial: str) -> str:
+    """Return what a study's table says of a trial."""
+    with (folder / "run" / "trials.csv").open(newline="", encoding="utf-8") as file:
+        return next(row["status"] for row in csv.DictReader(file) if row["trial"] == trial)
 
 
 def _temporary(name: str) -> bool:

@@ -23,7 +23,7 @@ from leukemia.runs.directory import NEEDED, RunDir, open_run
 from leukemia.runs.finished import open_finished
 from leukemia.runs.pairs import compare_runs
 from leukemia.runs.scoring import refuse_known
-from leukemia.study.record import read_study, read_trial
+from leukemia.study.record import read_study, read_trial, write_record
 from tests.commands import run_here, seal
 
 IMAGE = np.full((64, 64, 3), 230, np.uint8)
@@ -463,7 +463,7 @@ def study_of(run: Path, folder: Path) -> Path:
         "chart": "bars",
         "trials": [{"x": "1"}],
     }
-    (folder / "study.json").write_text(json.dumps(record))
+    write_record(folder, record)
     return folder
 
 
@@ -475,6 +475,15 @@ def test_a_damaged_record_of_a_study_is_one_line(small: Path, tmp_path: Path, te
     assert read_study(folder).trials[0].status == "done"
     (folder / "study.json").write_text(text)
     with pytest.raises(UserError, match=r"study\.json"):
+        read_study(folder)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"x": "1"', '"x": "2"'), ('"nll"', '"ece"')])
+def test_a_changed_record_of_a_study_is_refused(small: Path, tmp_path: Path, old: str, new: str):
+    folder = study_of(small, tmp_path / "study")
+    record = folder / "study.json"
+    record.write_text(record.read_text().replace(old, new))
+    with pytest.raises(UserError, match=r"study\.json.*has changed since"):
         read_study(folder)
 
 

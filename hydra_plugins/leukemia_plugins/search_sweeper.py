@@ -57,7 +57,7 @@ class SearchSweeper(StudySweeper):
                 path = trial_folder(folder, one.number)
                 trials.check_trial(path, one.settings, self._compose(trial))
                 chosen.append([*trial, f"hydra.sweep.subdir={one.number}"])
-            trials.write_record(folder, study, [one.settings for one in search.proposed()])
+            trials.note_trials(folder, study, [one.settings for one in search.proposed()])
             answers.append(self._launch(folder, [one.number for one in batch], chosen))
             if any(_read(folder, one).status in (STARTED, WAITING) for one in batch):
                 break  # cut off, as by a cluster's time limit: the same command goes on

@@ -4,12 +4,15 @@
 trials' own folders, so the table can be made at any time, also while the study runs.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.measure.intervals import mean_interval
 from leukemia.runs.directory import RunDir
@@ -233,6 +236,17 @@ def study_file(folder: Path) -> Path:
     return folder / "study.json"
 
 
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write what a study tries and by which rule, under a checksum; see `read_study`."""
+    sealed = {**record, "sha256": _checksum(record)}
+    write_text(study_file(folder), json.dumps(sealed, indent=1) + "\n")
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def trial_folder(folder: Path, number: int) -> Path:
     """The run directory of a trial."""
     return folder / str(number)
@@ -265,6 +279,8 @@ def read_study(folder: Path) -> Study:
         name, chart = str(record["name"]), str(record["chart"])
         rule = Rule(record["metric"], tuple(record["tie_break"]))
         settings = [{str(k): str(v) for k, v in trial.items()} for trial in record["trials"]]
+        if record["sha256"] != _checksum(record):
+            raise UserError("it has changed since the study wrote it")
     except (KeyError, TypeError, AttributeError, UserError) as error:
         raise UserError(
             f"'{study_file(folder)}' is no record of a study ({error}): give the study's command "

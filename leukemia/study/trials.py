@@ -1,7 +1,6 @@
 """Trials of a study: which are still to run, one process to each, and what failed."""
 
 import gc
-import json
 import shutil
 import traceback
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from leukemia.study.record import (
     read_study,
     study_file,
     trial_folder,
+    write_record,
 )
 
 TOLD = ("macro_f1", "cancer_recall", "nll")  # figures, in the lines on the terminal
@@ -60,7 +60,7 @@ def open_study(
                 f"'{path.parent}' holds a trial that this command does not have: choose another "
                 f"study.name=, or give the lists that the study was begun with."
             )
-    write_record(folder, study, varied)
+    note_trials(folder, study, varied)
     found = read_study(folder)
     left = [trial for trial in found.trials if trial.status != DONE]
     for trial in left:
@@ -124,8 +124,8 @@ def _differs(stored: DictConfig, cfg: DictConfig, key: str) -> bool:
     return bool(OmegaConf.select(stored, key) != OmegaConf.select(cfg, key))
 
 
-def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
-    """Write what a study tries and by which rule, see `read_study`."""
+def note_trials(folder: Path, study: DictConfig, varied: Sequence[dict[str, str]]) -> None:
+    """Note in a study's folder what it tries and by which rule."""
     rule = Rule(study.metric, tuple(study.tie_break))
     record = {
         "name": study.name,
@@ -136,7 +136,7 @@ def write_record(folder: Path, study: DictConfig, varied: Sequence[dict[str, str
         "pooled": study.pooled,
         "trials": list(varied),
     }
-    write_text(study_file(folder), json.dumps(record, indent=1) + "\n")
+    write_record(folder, record)
 
 
 def stopped(run: RunDir, study: DictConfig) -> bool:

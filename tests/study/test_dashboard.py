@@ -8,6 +8,7 @@ import pytest
 
 from leukemia.errors import UserError
 from leukemia.study.dashboard import describe, workspace
+from leukemia.study.record import write_record
 from tests.commands import run_here, seal
 
 FIGURE = {"accuracy": 0.5, "macro_f1": 0.5, "cancer_recall": 0.5, "cancer_specificity": 0.5}
@@ -44,7 +45,7 @@ def begun(tmp_path: Path) -> Path:
             for value in ("1", "2")
         ],
     }
-    (folder / "study.json").write_text(json.dumps(record))
+    write_record(folder, record)
     return folder
 
 

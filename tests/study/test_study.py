@@ -6,7 +6,7 @@ import pytest
 
 from leukemia.errors import UserError
 from leukemia.study.page import write_trials
-from leukemia.study.record import Rule, mean, read_study
+from leukemia.study.record import Rule, mean, read_study, write_record
 from tests.commands import seal
 
 FIGURES = {"macro_f1": 0.5, "nll": 1.0, "recall": {"A": 0.25, "B": None}, "confusion": [[1]]}
@@ -24,7 +24,7 @@ def make(folder, trials, metric="macro_f1", tie_break=("nll",), chart="bars"):
         "chart": chart,
         "trials": [settings for settings, _ in trials],
     }
-    (folder / "study.json").write_text(json.dumps(record))
+    write_record(folder, record)
     for number, (_, result) in enumerate(trials):
         trial = folder / str(number)
         trial.mkdir()
