@@ -84,7 +84,7 @@ def memory(scene: Scene) -> list[Row]:
 def _train(scene: Scene, *overrides: str) -> list[str]:
     return [
         *("data=folder", f"data.root={scene.root}", f"data.cache_dir={scene.folder / 'cache'}"),
-        *(RECIPE, "split=stratified", "model.backbone.weights=null", "trainer.progress=false"),
+        *(RECIPE, "split=stratified", "model.backbone.weights=null", "runtime.progress=false"),
         *("open_test=false", *overrides),
     ]
 

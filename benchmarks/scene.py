@@ -52,7 +52,7 @@ class Scene:
 
     def settings(self, *overrides: str) -> DictConfig:
         """Return the settings of ``leukemia.train`` that fine-tune ResNet18 from scratch."""
-        fixed = [RECIPE, "model.backbone.weights=null", "trainer.progress=false"]
+        fixed = [RECIPE, "model.backbone.weights=null", "runtime.progress=false"]
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose("train", [*fixed, *overrides])
         cfg.data.root, cfg.data.cache_dir = str(self.root), str(self.folder / "cache")
@@ -68,7 +68,7 @@ class Scene:
 
     def finished(self, *overrides: str) -> FinishedRun:
         """Return a run as if finished, with one view, that never was on disk."""
-        cfg, network, hardware = self.network("trainer.tta=false", *overrides)
+        cfg, network, hardware = self.network("runtime.tta=false", *overrides)
         return FinishedRun(RunDir(self.folder / "none"), cfg, network.eval(), hardware)
 
     def bare(self, device: str = "cpu") -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -68,7 +68,7 @@ class _Timed(History):
 
 def _ours(scene: Scene) -> Clock:
     """The steps of the default recipe: augmentation, dual loss, weight averaging."""
-    cfg, network, hardware = scene.network("trainer.save_every=20")
+    cfg, network, hardware = scene.network("runtime.save_every=20")
     n = scene.batches * BATCH
     rows = torch.arange(n).numpy() % len(scene.pixels)
     data = ArrayDataModule(

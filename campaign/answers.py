@@ -48,17 +48,23 @@ def of_run(run: Path) -> Answer:
     return found
 
 
-def of_study(study: Path) -> Answer:
-    """Digest a study: its table but for the seconds, its trials, and the winner's figures."""
+def of_table(study: Path) -> Answer:
+    """Digest a study's table but for the seconds, and what is told of its winner."""
     found: Answer = {}
     with (study / "trials.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             kept = {key: value for key, value in row.items() if key != "seconds"}
             found[f"trials.csv: {row['trial']}"] = _digest(repr(kept).encode())
-    for run in sorted(study.glob("[0-9]*")) + sorted(study.glob("winner/[0-9]*")):
-        found |= {f"{run.relative_to(study)}/{name}": value for name, value in of_run(run).items()}
     winner = study / "winner" / "winner.json"
     found["winner.json"] = _digest(winner.read_bytes()) if winner.is_file() else "missing"
+    return found
+
+
+def of_study(study: Path) -> Answer:
+    """Digest a study: its table, its trials, and the winner's figures."""
+    found = of_table(study)
+    for run in sorted(study.glob("[0-9]*")) + sorted(study.glob("winner/[0-9]*")):
+        found |= {f"{run.relative_to(study)}/{name}": value for name, value in of_run(run).items()}
     return found
 
 

@@ -223,7 +223,7 @@ def _judge(sound: Path, batch: tuple[Path, list[Damaged]]) -> list[Case]:
     for file in files:
         (images / file.name).write_bytes(file.data)
     words = (f"run={sound / 'run'}", f"input={images}", f"output={folder / 'out.csv'}")
-    ended = run(Command("predict", (*words, "trainer.progress=false"), folder, sound / "cache"))
+    ended = run(Command("predict", (*words, "runtime.progress=false"), folder, sound / "cache"))
     wrong = ended.complaint()
     table = folder / "out.csv"
     rows = table.read_text(encoding="utf-8").splitlines()[1:] if table.is_file() else []

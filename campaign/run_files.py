@@ -262,7 +262,7 @@ def _ready(verb: str, sound: Sound, folder: Path) -> Command:
         words.append(f"hydra.sweep.dir={folder / 'run'}")
         return Command("train", tuple(words), folder, sound.study / "cache")
     shutil.copytree(sound.home / "run", folder / "run")
-    quiet, of = "trainer.progress=false", f"run={folder / 'run'}"
+    quiet, of = "runtime.progress=false", f"run={folder / 'run'}"
     images = f"input={sound.home / 'images'}"
     words_of = {
         "predict": (of, images, f"output={folder / 'answer' / 'out.csv'}", quiet),
@@ -291,7 +291,7 @@ def _answer(verb: str, folder: Path) -> Answer:
     if verb == "resume" or verb in STATES:
         return answers.of_run(folder / "run")
     if verb in ("study", "study again"):
-        found = answers.of_study(folder / "run")
+        found = answers.of_table(folder / "run")
         written = ("trials.csv",) if verb == "study" else ("trials.csv", "winner.json")
         return {name: value for name, value in found.items() if name.startswith(written)}
     told = sorted(

@@ -21,9 +21,9 @@ TRAINING = (
     "stage.finetune.batch_size=8",
     "stage.finetune.refit=true",
     "report.map=null",
-    "trainer.progress=false",
-    "trainer.threads=1",
-    "trainer.save_every=0",
+    "runtime.progress=false",
+    "runtime.threads=1",
+    "runtime.save_every=0",
 )
 
 

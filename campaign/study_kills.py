@@ -21,7 +21,7 @@ _TRIAL = (
     "stage.head.epochs=30",
     "stage.head.batch_size=8",
     "report.map=null",
-    "trainer.save_every=0",
+    "runtime.save_every=0",
 )
 STUDIES = {
     "one after the other": ("study=seeds", "seed=0,1", "loss.lambda_nll=0.5,1", "head=linear"),

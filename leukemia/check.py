@@ -48,6 +48,11 @@ def check_switch(key: str, value: object) -> None:
         raise UserError(f"Expected {key} to be true or false, but got {value!r}.")
 
 
+def frozen(value: object) -> object:
+    """Return a list, and lists in it, as tuples: settings come as lists, and may then be hashed."""
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+
 def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """Refuse a setting that is not one of the names it can have.
 

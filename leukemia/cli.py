@@ -38,15 +38,7 @@ def _run_dir(resume: str | None, model: str) -> str:
     return resume or f"runs/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{model}"
 
 
-def _for_resnet(name: object, value: object) -> object:
-    if "resne" not in str(name):
-        return None
-    return OmegaConf.create(value) if isinstance(value, list) else value
-
-
-# Registered here, also for who composes settings without a command. The first: what suits the
-# layers of a ResNet alone.
-OmegaConf.register_new_resolver("leukemia.for_resnet", _for_resnet, replace=True)
+# Registered here, also for who composes settings without a command.
 OmegaConf.register_new_resolver("leukemia.run_dir", _run_dir, use_cache=True, replace=True)
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from leukemia import cli
 from leukemia.errors import UserError
+from leukemia.settings.settled import asked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,7 +123,7 @@ def score(cfg: DictConfig) -> None:
             [root / file for file in manifest.files],
             scores,
             worst_mistakes(predictions),
-            progress=cfg.trainer.progress,
+            progress=cfg.runtime.progress,
         )
         attention[name] = looks.shares["grad_cam"]
         notes += looks.warnings(predictions.labels, finished.classes.names)
@@ -170,7 +171,7 @@ def score_suite(cfg: DictConfig) -> None:
     assert isinstance(data, SmearDataModule)
     title = heading(finished.cfg, f"{finished.cfg.model.name} on {part}: suite {name}")
     spec = {key: value for key, value in cfg.suite.items() if key != "name"}
-    suite = run_suite(finished, data, part, title=title, progress=cfg.trainer.progress, **spec)
+    suite = run_suite(finished, data, part, title=title, progress=cfg.runtime.progress, **spec)
     output = _output(cfg, finished, part)
     told = {"run": str(cfg.run), "part": part} | suite.to_dict()
     with _writing(finished, output):
@@ -181,7 +182,7 @@ def score_suite(cfg: DictConfig) -> None:
     print(f"suite: {output / f'suite_{name}.html'}")
 
 
-def _open(cfg: DictConfig, **trainer: object) -> "FinishedRun":
+def _open(cfg: DictConfig, **more: object) -> "FinishedRun":
     """Open the run for this machine; what cannot be written is refused before hours of work."""
     from leukemia.disk import check_writable
     from leukemia.runs.finished import open_finished
@@ -189,8 +190,8 @@ def _open(cfg: DictConfig, **trainer: object) -> "FinishedRun":
 
     output = Path(cfg.output or Path(cfg.run) / "evaluation").expanduser()
     # null = as the run was trained; of threads, as torch finds.
-    own = {k: v for k, v in cfg.trainer.items() if v is not None or k == "threads"}
-    finished = open_finished(Path(cfg.run), **own, **trainer)
+    own = {**asked(cfg), "threads": cfg.runtime.threads}
+    finished = open_finished(Path(cfg.run), trust=cfg.trust, **own, **more)
     check_writable(output, "Name another folder by output=.")
     return placed(finished, {f"data.{k}": v for k, v in cfg.data.items() if k != "root"})
 
@@ -226,7 +227,7 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     from leukemia.runs.predictor import Predictor
 
     found = find_images(cfg.data.root)
-    scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
+    scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.runtime.progress)
     output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
     with _writing(finished, output):
         write_text(output, scores.to_csv())

@@ -15,6 +15,7 @@ from leukemia.atomic import write_text
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.runs.directory import open_run
+from leukemia.settings.settled import asked
 from leukemia.text import visible
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def explain(cfg: DictConfig) -> None:
             raise UserError(f"Expected {key}=..., but got none: --help shows how.")
     found = find_images(cfg.input if isinstance(cfg.input, str) else list(cfg.input))
     output = _output(cfg, found)
-    open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
+    open_run(Path(cfg.run).expanduser(), trust=True)  # refused before torch is waited for
     # Pillow's, about files that are then either read whole or listed as bad.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     bad = _explain_all(cfg, found, output)
@@ -64,9 +65,9 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
     from leukemia.runs.explainer import Explainer
     from leukemia.runs.finished import open_finished
 
-    wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
+    wanted = asked(cfg)
     # The maps are of the image as it is, and so is what they explain.
-    finished = open_finished(Path(cfg.run).expanduser(), **wanted, tta=False)
+    finished = open_finished(Path(cfg.run).expanduser(), trust=cfg.trust, **wanted, tta=False)
     explainer = Explainer(finished, target=cfg.target, patch=cfg.patch, stride=cfg.stride)
     temperature, names = finished.calibration().temperature, finished.classes.names
     files, scores, looks, bad = [], [], [], []
@@ -75,7 +76,7 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
         "explaining",
         len(found.paths),
         leave=False,
-        disable=None if cfg.trainer.progress else True,
+        disable=None if cfg.runtime.progress else True,
         unit="image",
     ):
         if isinstance(picture, BadImage):

@@ -14,6 +14,7 @@ from leukemia.atomic import write_text
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.runs.directory import open_run
+from leukemia.settings.settled import asked
 from leukemia.text import visible
 
 if TYPE_CHECKING:
@@ -39,16 +40,16 @@ def predict(cfg: DictConfig) -> None:
             raise UserError(f"Expected {key}=..., but got none: --help shows how.")
     found = find_images(cfg.input if isinstance(cfg.input, str) else list(cfg.input))
     output, form = _target(cfg, found)
-    _, own = open_run(Path(cfg.run).expanduser())  # refused before torch is waited for
+    _, own = open_run(Path(cfg.run).expanduser(), trust=True)  # before torch is waited for
 
     from leukemia.runs.predictor import open_predictor
 
-    wanted = {key: value for key, value in cfg.trainer.items() if value is not None}
-    predictor = open_predictor(cfg.run, **wanted)
+    wanted = asked(cfg)
+    predictor = open_predictor(cfg.run, trust=cfg.trust, **wanted)
     # Pillow's, about files that are then either read whole or listed as bad.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     began = time.monotonic()
-    scores, bad = predictor.score(found.names, found.paths, progress=cfg.trainer.progress)
+    scores, bad = predictor.score(found.names, found.paths, progress=cfg.runtime.progress)
     seconds = time.monotonic() - began
     if len(scores):
         if found.single:
@@ -105,9 +106,9 @@ def _notes(own: DictConfig, wanted: dict[str, object]) -> list[str]:
     notes = []
     if own.data.name == "synthetic":
         notes.append("This run saw painted smears only: its answers say nothing about leukemia.")
-    if wanted["tta"] and not own.trainer.tta:
+    if wanted["tta"] and not own.runtime.tta:
         notes.append(
-            "The calibration was fitted without test-time views (trainer.tta=false): "
+            "The calibration was fitted without test-time views (runtime.tta=false): "
             "here it holds only roughly."
         )
     return [*notes, NO_DIAGNOSIS]

@@ -58,7 +58,7 @@ def train(cfg: DictConfig) -> None:
     if run.config.is_file() and run.done:
         print(run.reopen())
         return
-    run, cfg = open_run(run.path)
+    run, cfg = open_run(run.path, trust=cfg.trust)
     Training(run, cfg, values).run_all()
 
 
@@ -75,7 +75,7 @@ def _try(run: RunDir, cfg: DictConfig) -> None:
         values: dict[str, Any] = {}
         if run.config.exists():
             here = cfg
-            run, cfg = open_run(run.path)
+            run, cfg = open_run(run.path, trust=True)  # its settings were compared
             values = machine_of(here, cfg)
         Training(run, cfg, values).run_all()
 
@@ -117,7 +117,7 @@ class Training:
             self._check_whole(data, sessions)
             self.run.finish()
             sessions.close()
-            if not self.cfg.trainer.keep_last:
+            if not self.cfg.runtime.keep_last:
                 self.run.drop_states()
 
     def _check(self) -> "tuple[Hardware, list[Stage]]":
@@ -260,7 +260,7 @@ class Training:
     def _finish(
         self, fitting: "Fitting", last: "Stage", network: "Network"
     ) -> "tuple[Metrics, dict[str, Predictions]]":
-        from leukemia.compose.model import build_classifier
+        from leukemia.compose.model import build_judge
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.measure.calibration import fit_calibration
         from leukemia.measure.ood import fit_known
@@ -271,7 +271,7 @@ class Training:
 
         cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware
         fitting.sessions.check_there()
-        module = build_classifier(cfg, network)
+        module = build_judge(cfg, network)
         seen = {"val": predict(module, data.loader("val"), hardware)}
         if is_refitted(cfg):
             fitting.refit(last, network)

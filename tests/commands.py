@@ -24,7 +24,7 @@ _DOT = io.BytesIO()
 Image.new("RGB", (1, 1)).save(_DOT, "png")
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
-QUIET = "trainer.progress=false"
+QUIET = "runtime.progress=false"
 
 # A training of seconds over both stages, on painted smears: the network has 0.3 million weights
 # where ResNet18 has 11, and batch normalisation like it.
@@ -42,8 +42,8 @@ SMALL = [
     "stage.finetune.epochs=4",
     "stage.finetune.batch_size=8",
     QUIET,
-    "trainer.threads=1",
-    "trainer.save_every=0",
+    "runtime.threads=1",
+    "runtime.save_every=0",
 ]
 
 

@@ -14,7 +14,7 @@ SMALL = [
     "stage.head.batch_size=16",
     "loss.cancer_weight=1",
     "report.map=null",
-    "trainer.save_every=0",
+    "runtime.save_every=0",
 ]
 GRID = ["study=seeds", "seed=0,1", "loss.lambda_nll=0.5,1", *SMALL]
 

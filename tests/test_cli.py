@@ -21,7 +21,7 @@ from tests.fuzz import attempt, composed
 VERBS = options.VERBS
 TOY = [
     *("data=embeddings", "split=stratified", "stage.head.epochs=2", "report.map=null"),
-    *("trainer.progress=false", "trainer.save_every=0"),
+    *("runtime.progress=false", "runtime.save_every=0"),
 ]
 STRANGE = "größe 細胞, ALL data (1) [x]{y} epoch=3 #2 it's"
 
@@ -48,7 +48,7 @@ def test_a_list_of_paths_stays_a_list():
 
 
 def test_what_is_quoted_already_and_what_is_no_path_stay_as_typed():
-    for argument in ("input='a b'", "input=", "trainer.tta=true", "-m", "seed=0,1"):
+    for argument in ("input='a b'", "input=", "runtime.tta=true", "-m", "seed=0,1"):
         assert quoted(argument, "predict") == argument
 
 

@@ -27,8 +27,8 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data.per_class=5",
         "stage.finetune.epochs=1",
         "stage.finetune.batch_size=8",
-        "trainer.progress=false",
-        "trainer.threads=1",
+        "runtime.progress=false",
+        "runtime.threads=1",
     ]
     cache = tmp_path_factory.mktemp("cache")
     done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=folder.parent)
@@ -153,7 +153,7 @@ def test_a_run_on_embeddings_has_nothing_to_look_at(smears: Path, tmp_path: Path
     files = [f"{name}/WBC-{name}-{i:03d}.jpg" for name in names for i in range(1, 11)]
     np.savez(tmp_path / "e.npz", embeddings=rng.random((40, 8), np.float32), files=np.array(files))
     done = run_here(
-        "train", "data=embeddings", "data.file=e.npz", "split=stratified", "trainer.progress=false",
+        "train", "data=embeddings", "data.file=e.npz", "split=stratified", "runtime.progress=false",
         "stage.head.epochs=1", "stage.head.batch_size=8", "hydra.run.dir=run", cache=tmp_path,
         cwd=tmp_path,
     )  # fmt: skip

@@ -48,8 +48,8 @@ from tests.commands import (
 
 TOY = [
     *("data=embeddings", "split=stratified", "loss.cancer_weight=1", "report.map=null"),
-    *("stage.head.epochs=4", "stage.head.batch_size=16", "trainer.save_every=0"),
-    "trainer.threads=1",
+    *("stage.head.epochs=4", "stage.head.batch_size=16", "runtime.save_every=0"),
+    "runtime.threads=1",
 ]
 
 
@@ -318,9 +318,9 @@ def test_every_setting_of_the_machine_may_come_with_resume_and_no_other():
         cfg = compose("train", ["data=embeddings", "split=file"])
     assert all(OmegaConf.select(cfg, key.rpartition(".")[0]) for key in machine.MACHINE)
     assert set(machine.given(cfg, [f"{key}=1" for key in machine.MACHINE])) == set(machine.MACHINE)
-    for other in ("seed=1", "trainer.tta=true", "trainer.max_epochs=1", "data=embeddings"):
+    for other in ("seed=1", "runtime.tta=true", "trainer.max_epochs=1", "data=embeddings"):
         with pytest.raises(UserError, match=f"'{other}'"):
-            machine.given(cfg, ["resume=run", other, "trainer.threads=1"])
+            machine.given(cfg, ["resume=run", other, "runtime.threads=1"])
 
 
 def test_a_run_goes_on_where_its_data_and_its_machine_are_now(
@@ -331,8 +331,8 @@ def test_a_run_goes_on_where_its_data_and_its_machine_are_now(
     lost = resume(folder)
     assert_one_line(lost, "data.file", str(toy))
     moved = resume(
-        folder, f"data.file={new}", "trainer.accelerator=cpu", "trainer.progress=false",
-        "trainer.devices=1", "trainer.num_workers=0", "data.workers=1", "trainer.threads=1",
+        folder, f"data.file={new}", "trainer.accelerator=cpu", "runtime.progress=false",
+        "trainer.devices=1", "runtime.num_workers=0", "data.workers=1", "runtime.threads=1",
     )  # fmt: skip
     assert moved.returncode == 0, moved.stderr
     _, cfg = open_run(folder)
@@ -354,7 +354,7 @@ def test_images_that_moved_are_found_by_what_the_message_says(
     OmegaConf.update(cfg, "data.root", str(old))
     write_own(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     RunDir(folder).finish()
-    words = [f"run={folder}", "evaluate.explain=false", "trainer.progress=false"]
+    words = [f"run={folder}", "evaluate.explain=false", "runtime.progress=false"]
     lost = run_here("evaluate", *words, cache=cache, cwd=tmp_path)
     assert_one_line(lost, f"'{old}'", "data.root=", "part=")
     words += [f"data.root={new}", "part=test", f"data.cache_dir={cache}"]
@@ -391,7 +391,7 @@ def test_a_study_goes_on_where_its_data_are_now(tmp_path: Path, toy: Path):
     other = run_here("train", *words, "data.file=other.npz", cache=tmp_path, cwd=tmp_path)
     assert_one_line(other, "'runs/seeds/0'", "sha256 is another")
     again = run_here(
-        "train", *words, "data.file=new.npz", "trainer.progress=true", cache=tmp_path, cwd=tmp_path
+        "train", *words, "data.file=new.npz", "runtime.progress=true", cache=tmp_path, cwd=tmp_path
     )
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "runs/seeds/winner/winner.json").is_file()
@@ -460,7 +460,7 @@ def test_loader_processes_are_not_started_where_shared_memory_lacks(
         assert data.num_workers == expected
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "trainer.num_workers=4 would take" in told
+    assert "runtime.num_workers=4 would take" in told
     assert "/dev/shm has 64 MB free" in told
 
 
@@ -670,7 +670,7 @@ def test_disks_that_are_full_or_read_only(tmp_path: Path, toy: Path):
 @ROOT
 @pytest.mark.slow
 def test_small_shared_memory_is_no_trap(tmp_path: Path, cache: Path):
-    words = [*SMALL, "stages=[finetune]", "trainer.num_workers=4", "report.map=null"]
+    words = [*SMALL, "stages=[finetune]", "runtime.num_workers=4", "report.map=null"]
     words += ["stage.finetune.epochs=2", "stage.finetune.batch_size=32"]
     line = " ".join(f"'{word}'" for word in [*command("train", *words), "hydra.run.dir=run"])
     done = mounted(f"mount -t tmpfs -o size=300k tmpfs /dev/shm\n{line}", tmp_path, cache)
@@ -683,7 +683,7 @@ def test_small_shared_memory_is_no_trap(tmp_path: Path, cache: Path):
 
 
 def test_a_log_holds_plain_lines_alone(tmp_path: Path, toy: Path):
-    done = train(tmp_path / "run", toy, "trainer.progress=true")
+    done = train(tmp_path / "run", toy, "runtime.progress=true")
     assert done.returncode == 0
     assert done.stderr == ""
     assert "\r" not in done.stdout

@@ -13,7 +13,7 @@ from tests.commands import SMALL, run_here
 
 def rows(out: Path, file: str, cache: Path, *settings: str) -> list[dict[str, str]]:
     """Train, and read a table that the run leaves."""
-    words = ["trainer.progress=false", "trainer.threads=1", "open_test=false"]
+    words = ["runtime.progress=false", "runtime.threads=1", "open_test=false"]
     done = run_here("train", *words, *settings, f"hydra.run.dir={out}", cache=cache, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     with (out / file).open(newline="") as table:
@@ -67,9 +67,9 @@ FINETUNE = [
 @pytest.mark.parametrize(
     ("setting", "tolerance"),
     [
-        ("trainer.num_workers=2", 0.0),
-        ("trainer.eval_batch_size=3", 1e-4),
-        pytest.param("trainer.channels_last=false", 1e-2, marks=pytest.mark.slow),
+        ("runtime.num_workers=2", 0.0),
+        ("runtime.eval_batch_size=3", 1e-4),
+        pytest.param("runtime.channels_last=false", 1e-2, marks=pytest.mark.slow),
     ],
 )
 def test_an_option_for_speed_leaves_the_losses_alone(

@@ -147,7 +147,7 @@ def test_views_that_the_calibration_never_saw_are_said(finished, smear, cache, t
     config = plain / "config.yaml"
     config.write_text(config.read_text().replace("tta: true", "tta: false"))
     seal(plain)
-    settings = [f"run={plain}", f"input={smear}", "trainer.tta=true"]
+    settings = [f"run={plain}", f"input={smear}", "runtime.tta=true"]
     done = run_here("predict", *settings, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "only roughly" in done.stdout

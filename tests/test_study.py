@@ -73,7 +73,7 @@ def test_trials_never_open_the_test_part_and_the_winner_does_once(whole: Path, h
     # The same figures as those of a run that is no trial.
     row = trials(whole)[best[1]]
     settings = [f"seed={row['seed']}", f"loss.lambda_nll={row['loss.lambda_nll']}"]
-    alone = study(home, *SMALL, *settings, "trainer.threads=1", f"hydra.run.dir={home}/alone")
+    alone = study(home, *SMALL, *settings, "runtime.threads=1", f"hydra.run.dir={home}/alone")
     assert alone.returncode == 0, alone.stderr
     metrics = json.loads((home / "alone" / "metrics.json").read_text())
     for part in ("val", "test"):

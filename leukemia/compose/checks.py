@@ -1,16 +1,15 @@
 """What can be told wrong of a training's settings before any image is read."""
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from leukemia.check import check_count
 from leukemia.compose.data import build_augmenter, build_splitter
-from leukemia.compose.model import build_loss, build_stages, check_views, head_fit
-from leukemia.compose.network import MOST_PIXELS, MOST_THREADS, check_trainer
+from leukemia.compose.model import build_stages, check_views
+from leukemia.compose.network import MOST_PIXELS, MOST_THREADS, check_runtime, takes_network
+from leukemia.compose.objects import prepare, target_of
+from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_preprocess
 from leukemia.errors import UserError
-from leukemia.models.baseline import SIZE as BASELINE_SIZE
-from leukemia.models.schedule import ScheduleSpec, make_optimizer
 from leukemia.settings import schema
 from leukemia.training.stage import Stage
 
@@ -26,8 +25,9 @@ def check_settings(cfg: DictConfig) -> None:
     """
     schema.check(cfg, "train")
     check_count("seed", cfg.seed, 0, LARGEST_SEED)
-    check_trainer(cfg.trainer)
+    check_runtime(cfg.runtime)
     build_loss(cfg)
+    prepare(cfg.trainer, "trainer")
     images = cfg.data.name != "embeddings"
     if cfg.data.get("workers") is not None:
         check_count("data.workers", cfg.data.workers, most=MOST_THREADS)
@@ -42,10 +42,12 @@ def check_settings(cfg: DictConfig) -> None:
         check_count("model.backbone.resize", resize, most=MOST_PIXELS)
     build_splitter(cfg)
     check_views(cfg, augments=images and build_augmenter(cfg) is not None)
-    if images and cfg.model.name == "baseline" and cfg.crop.size != BASELINE_SIZE:
+    network = prepare(cfg.model.backbone, "model.backbone") if takes_network(cfg) else None
+    side = getattr(getattr(network, "func", None), "side", None)
+    if images and side is not None and cfg.crop.size != side:
         raise UserError(
-            f"model=baseline takes images of {BASELINE_SIZE} x {BASELINE_SIZE} pixels alone, "
-            f"but got crop.size={cfg.crop.size}: set crop.size={BASELINE_SIZE}."
+            f"model={cfg.model.name} takes images of {side} x {side} pixels alone, "
+            f"but got crop.size={cfg.crop.size}: set crop.size={side}."
         )
     if images and cfg.stain.grey and cfg.model.backbone.get("attend") is not None:
         raise UserError(
@@ -54,15 +56,14 @@ def check_settings(cfg: DictConfig) -> None:
         )
     stages = build_stages(cfg)
     for name, values in cfg.stage.items():
-        used = any(stage.name == name for stage in stages)
-        # What only the schedule of a stage that runs decides, is asked of that one alone.
-        ScheduleSpec(**{**values.schedule, **({} if used else {"name": "constant"})})
-        make_optimizer(nn.Linear(1, 1).named_parameters(), **values.optimizer)
+        build_optimizer(values.optimizer, f"stage.{name}.optimizer")
+        build_schedule(cfg, str(name))
         Stage(str(name), values.epochs, values.monitor, values.patience, values.ema_decay)
         # Ten times the images there are is one batch, as a million is.
         check_count(f"stage.{name}.batch_size", values.batch_size, 2, 10**6)
-    weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
-    if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != (1, 1):
+    head = target_of(cfg.model.head, "model.head")
+    weights = (cfg.loss.get("lambda_nll", 1), cfg.loss.get("lambda_bce", 1))
+    if getattr(head, "closed_form", False) and len(stages) == 1 and weights != (1, 1):
         raise UserError(
             f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
             f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "

@@ -1,23 +1,27 @@
 """From the settings ``data``, ``split`` and ``augment`` to objects."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import lightning as L
 import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_count
+from leukemia.compose.objects import TARGET, call, make, prepare, target_of
 from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir, find_root
 from leukemia.data.augment import Augmenter, AugmentSpec
-from leukemia.data.datamodule import EmbeddingDataModule, SmearDataModule
+from leukemia.data.datamodule import ArrayDataModule, EmbeddingDataModule, SmearDataModule
 from leukemia.data.files.manifest import Manifest
-from leukemia.data.split.grouped import check_fractions, grouped_split, kfold_split
+from leukemia.data.loaded import LoadedDataModule
+from leukemia.data.split.grouped import check_fractions
 from leukemia.data.split.groups import join_groups
 from leukemia.data.split.leaky import PooledDataModule
-from leukemia.data.split.parts import Split, file_split
-from leukemia.data.split.protocols import balance, paper_split, stratified_split
+from leukemia.data.split.parts import Split
+from leukemia.data.split.protocols import balance
 from leukemia.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,24 +29,21 @@ if TYPE_CHECKING:
 
 
 MOST_FOLDS = 1000
-SPLITS = ("paper", "stratified", "grouped", "kfold", "file", "leaky")
 
 
 def build_splitter(cfg: DictConfig) -> "Splitter":
     """Return the function that makes the parts (``split=``, ``data.groups``, ``data.balance``).
 
     Raises:
-        UserError: an unknown split, or one that lacks its table.
+        UserError: no such split, or one that lacks its table.
     """
     n_classes, split = len(cfg.data.classes.names), cfg.split
-    if split.name not in SPLITS:
-        raise UserError(f"Expected split to be one of {', '.join(SPLITS)}, but got '{split.name}'.")
     if split.name == "grouped" and cfg.data.get("groups") is None:
         raise UserError(
             "split=grouped needs data.groups=<a CSV with the columns file, group>: the patients "
             "where they are known, else the groups.csv that `python -m leukemia.audit` writes."
         )
-    if split.name == "file" and split.file is None:
+    if "file" in split and split.file is None:
         raise UserError("split=file needs split.file=<a CSV with the columns file, part>.")
 
     check_split(split)
@@ -50,7 +51,7 @@ def build_splitter(cfg: DictConfig) -> "Splitter":
     def splitter(manifest: Manifest, identical: npt.NDArray[np.int64]) -> Split:
         groups = _related(cfg, manifest, identical)
         parts = make_parts(split, manifest, identical, groups, n_classes=n_classes, seed=cfg.seed)
-        if cfg.data.balance:
+        if cfg.data.get("balance"):
             parts = balance(parts, manifest, n_classes, cfg.seed)
         return replace(parts, protocol=split.name)
 
@@ -63,6 +64,7 @@ def check_split(split: DictConfig) -> None:
     Raises:
         UserError: a setting of a split that cannot be.
     """
+    prepare(split, "split", own=("name",))
     if split.get("fractions") is not None:
         check_fractions(split.fractions)
     if split.name == "kfold":
@@ -82,7 +84,7 @@ def make_parts(
     n_classes: int,
     seed: int,
 ) -> Split:
-    """Make the parts of one of `SPLITS`.
+    """Make the parts by ``split``.
 
     Args:
         split: its settings.
@@ -95,41 +97,26 @@ def make_parts(
     Raises:
         UserError: a bad setting, or a split that these images do not allow.
     """
-    if split.name == "paper":
-        # Published by file number: it keeps copies apart, and the guard tells of related images.
-        parts = paper_split(
-            manifest,
-            identical,
-            n_classes,
-            seed=seed,
-            validation=split.validation,
-            block_start=split.block_start,
-            n_val=split.n_val,
-        )
-        return replace(parts, groups=groups)
-    if split.name == "kfold":
-        return kfold_split(
-            manifest, groups, n_classes, seed=seed, folds=split.folds, fold=split.fold
-        )
-    if split.name == "file":
-        return file_split(manifest, groups, Path(str(split.file)).expanduser())
-    check_fractions(split.fractions)
-    fractions = tuple(split.fractions)
-    if split.name == "leaky":
-        from leukemia.data.split.leaky import leaky_split  # the one that needs torch
-
-        return leaky_split(
-            manifest, groups, n_classes, seed=seed, test=split.test, fractions=fractions
-        )
-    make = grouped_split if split.name == "grouped" else stratified_split
-    return make(manifest, groups, n_classes, seed=seed, fractions=fractions)
+    made = make(
+        split,
+        "split",
+        Split,
+        own=("name",),
+        manifest=manifest,
+        identical=identical,
+        groups=groups,
+        n_classes=n_classes,
+        seed=seed,
+    )
+    # Also where the parts go by file number alone: the guard tells of related images.
+    return replace(made, groups=groups)
 
 
 def _related(
     cfg: DictConfig, manifest: Manifest, identical: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Return the groups of ``data.groups`` and of identical files, joined."""
-    if cfg.data.get("groups") is None:  # runs from before that setting lack it
+    if cfg.data.get("groups") is None:
         return identical
     table = Path(str(cfg.data.groups)).expanduser()
     if cfg.split.name == "leaky":
@@ -139,43 +126,65 @@ def _related(
     return join_groups(manifest, table)
 
 
+DATA_OWN = (
+    *("name", "root", "groups", "balance", "cache_dir", "classes", "floors", "workers", "on_bad"),
+    *("per_class", "paint_seed"),
+)
+"""Of ``data``: what is read here, and handed only to a data module that asks for it."""
+
 Sources = SmearDataModule | EmbeddingDataModule
 
 
 def build_augmenter(cfg: DictConfig) -> Augmenter | None:
     """Return the training augmentation; ``None`` where nothing would happen."""
-    values = dict(cfg.augment.spec)
-    if OmegaConf.is_list(values["blur_sigma"]):
-        values["blur_sigma"] = tuple(values["blur_sigma"])
-    spec = AugmentSpec(**values)
-    if spec == AugmentSpec():
+    spec = call(prepare(cfg.augment.spec, "augment.spec"), "augment.spec")
+    if isinstance(spec, AugmentSpec) and spec == AugmentSpec():
         return None
-    black = cfg.mask.order != "none" and cfg.mask.background == 0
+    black = cfg.mask.get("order", "") != "none" and cfg.mask.get("background", 0) == 0
     return Augmenter(spec, cfg.seed, border="black" if black else "reflect")
 
 
 def build_data(cfg: DictConfig) -> Sources:
     """Return the data module of ``data=``; it has touched no disk but for painted smears."""
-    classes, splitter = build_classes(cfg), build_splitter(cfg)
-    if cfg.data.name == "embeddings":
+    classes = build_classes(cfg)
+    common: dict[str, Any] = {
+        "classes": classes,
+        "eval_batch_size": cfg.runtime.eval_batch_size,
+        "num_workers": cfg.runtime.num_workers,
+        "seed": cfg.seed,
+    }
+    kind = target_of(cfg.data, "data")
+    ours = inspect.isclass(kind) and issubclass(kind, ArrayDataModule)
+    if not ours:
+        module = make(cfg.data, "data", L.LightningDataModule, own=DATA_OWN, **common)
+        preprocess = build_preprocess(cfg)
+        return LoadedDataModule(
+            module, preprocess=preprocess, cache_dir=cache_dir(cfg), verify=False, **common
+        )
+    splitter = build_splitter(cfg)
+    if kind is EmbeddingDataModule:
         if cfg.split.name == "leaky":
             raise UserError("split=leaky pools views of images: data=embeddings has none.")
         if cfg.data.file is None:
             raise UserError("data=embeddings needs data.file=<a .npz with embeddings and files>.")
-        return EmbeddingDataModule(
-            Path(str(cfg.data.file)).expanduser(), classes, splitter, seed=cfg.seed
+        del common["eval_batch_size"], common["num_workers"]
+        return make(
+            cfg.data, "data", EmbeddingDataModule, own=DATA_OWN, splitter=splitter, **common
         )
-    return (PooledDataModule if cfg.split.name == "leaky" else SmearDataModule)(
-        find_root(cfg),
-        classes,
-        build_preprocess(cfg),
-        splitter,
-        cache_dir(cfg),
-        on_bad=cfg.data.on_bad,
-        workers=cfg.data.workers,
+    node = OmegaConf.merge(
+        cfg.data, {"root": str(find_root(cfg)), "cache_dir": str(cache_dir(cfg))}
+    )
+    assert isinstance(node, DictConfig)
+    if cfg.split.name == "leaky" and kind is SmearDataModule:
+        node[TARGET] = f"{PooledDataModule.__module__}.{PooledDataModule.__name__}"
+    return make(
+        node,
+        "data",
+        SmearDataModule,
+        own=DATA_OWN,
+        preprocess=build_preprocess(cfg),
+        splitter=splitter,
         verify=cfg.open_test,
-        eval_batch_size=cfg.trainer.eval_batch_size,
-        seed=cfg.seed,
         augment=build_augmenter(cfg),
-        num_workers=cfg.trainer.num_workers,
+        **common,
     )

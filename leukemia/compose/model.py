@@ -1,26 +1,27 @@
 """From the settings ``stages``, ``stage``, ``loss`` and ``augment.views`` to objects."""
 
-from collections.abc import Callable, Iterable
+import json
 from copy import copy
 from functools import partial
+from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from leukemia.check import check_choice, check_count, check_switch
 from leukemia.compose.data import Sources
+from leukemia.compose.network import MODEL_PARTS, takes_network
+from leukemia.compose.objects import TARGET, make, target_of
+from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_classes, cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
-from leukemia.models.loss import DualLoss
 from leukemia.models.network import Network
-from leukemia.models.schedule import ScheduleSpec, make_optimizer, make_schedule
 from leukemia.settings.settled import last_stage
 from leukemia.training.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.training.hardware import Hardware
@@ -40,15 +41,15 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         raise UserError(
             f"Expected stages to be [head], [finetune] or [head,finetune], but got {names}."
         )
-    if cfg.model.name == "baseline" and "head" in names and cfg.data.name != "embeddings":
-        raise UserError("model=baseline has no frozen backbone: use stages=[finetune].")
+    if "head" in names and cfg.data.name != "embeddings" and is_whole(cfg):
+        raise UserError(f"model={cfg.model.name} has no frozen backbone: use stages=[finetune].")
     cap = cfg.trainer.max_epochs
     if cap is not None:
         check_count("trainer.max_epochs", cap)
-    if (fit := head_fit(cfg)) != "gradient" and "head" not in names:
+    if hasattr(target_of(cfg.model.head, "model.head"), "start") and "head" not in names:
         raise UserError(
-            f"head={fit} is fitted to embeddings in the stage head: set stages=[head] or "
-            f"[head,finetune], not {names}, or head=linear."
+            f"model.head.{TARGET}={cfg.model.head[TARGET]} starts from embeddings in the stage "
+            f"head: set stages=[head] or [head,finetune], not {names}, or head=linear."
         )
     stages = []
     for name in names:
@@ -66,6 +67,13 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     return stages
 
 
+def is_whole(cfg: DictConfig) -> bool:
+    """Whether the network is one without a backbone under a head."""
+    if not takes_network(cfg):
+        return True
+    return bool(getattr(target_of(cfg.model.backbone, "model.backbone"), "is_whole", False))
+
+
 def refit_stage(stage: Stage, epochs: int) -> Stage:
     """Return the stage that fits again what another fitted, for so many epochs, unwatched."""
     return Stage(REFIT, epochs, None, None, stage.ema_decay)
@@ -76,64 +84,45 @@ def fitted_in(cfg: DictConfig, stage: str) -> str:
     return last_stage(cfg) if stage == REFIT else stage
 
 
-def head_fit(cfg: DictConfig) -> str:
-    """Return how the head is fitted in the stage ``head``.
+def build_classifier(cfg: DictConfig, network: nn.Module, stage: str) -> L.LightningModule:
+    """Return the LightningModule of ``model`` around a network or its head, to be trained.
 
-    ``gradient``; ``discriminant``, in closed form; ``whitened``, from the discriminant on by
-    gradients.
-
-    Raises:
-        UserError: a ``model.head.fit`` that is unknown or goes with another head.
+    Args:
+        cfg: the settings.
+        network: the whole, or in the stage ``head`` its head.
+        stage: whose optimizer and schedule it has.
     """
-    head = cfg.model.head
-    fit = str(head.get("fit", "gradient"))
-    check_choice("model.head.fit", fit, ("gradient", "discriminant", "whitened"))
-    if fit != "gradient" and (head.name != "linear" or head.standardize):
-        raise UserError(
-            f"model.head.fit={fit} goes with a linear head that does not standardize: "
-            f"use head={fit}."
-        )
-    return fit
-
-
-def build_loss(cfg: DictConfig) -> DualLoss:
-    """Return the dual loss of ``loss.*``."""
-    weights = cfg.loss.class_weights
-    return DualLoss(
-        cfg.loss.lambda_nll,
-        cfg.loss.lambda_bce,
-        benign_index=build_classes(cfg).benign_index,
-        cancer_weight=cfg.loss.cancer_weight,
-        class_weights=list(weights) if OmegaConf.is_list(weights) else weights,
-        label_smoothing=cfg.loss.label_smoothing,
-        n_classes=len(cfg.data.classes.names),
+    if isinstance(network, Network) and isinstance(network.backbone, L.LightningModule):
+        return network.backbone  # it trains itself
+    name = fitted_in(cfg, stage)
+    return make(
+        cfg.model if takes_network(cfg) else {TARGET: "leukemia.models.classifier.Classifier"},
+        "model",
+        L.LightningModule,
+        own=MODEL_PARTS,
+        optimizer=build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer"),
+        schedule=build_schedule(cfg, name),
+        **_around(cfg, network),
     )
 
 
-def build_classifier(cfg: DictConfig, network: nn.Module, stage: str | None = None) -> Classifier:
-    """Return the LightningModule around a network, with the optimizer of ``stage`` if named."""
-    if cfg.trainer.channels_last:
+def build_judge(cfg: DictConfig, network: nn.Module) -> Classifier:
+    """Return the module that predicts by a network, whoever trained it."""
+    return Classifier(**_around(cfg, network))
+
+
+def _around(cfg: DictConfig, network: nn.Module) -> dict[str, Any]:
+    if cfg.runtime.channels_last:
         network.to(memory_format=torch.channels_last)
-    optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None
-    schedule: Callable[[Optimizer, int], LRScheduler] | None = None
-    if stage is not None:
-        values = cfg.stage[fitted_in(cfg, stage)]
-        optimizer = partial(make_optimizer, **values.optimizer)
-        schedule = partial(_schedule, ScheduleSpec(**values.schedule))
-    return Classifier(
-        network,
-        build_loss(cfg),
-        optimizer,
-        schedule,
-        n_classes=len(cfg.data.classes.names),
-        seed=cfg.seed,
-        tta=cfg.trainer.tta,
-        channels_last=cfg.trainer.channels_last,
-    )
-
-
-def _schedule(spec: ScheduleSpec, optimizer: Optimizer, steps: int) -> LRScheduler:
-    return make_schedule(optimizer, spec, steps)
+    return {
+        "network": network,
+        "loss": build_loss(cfg),
+        "n_classes": len(cfg.data.classes.names),
+        "benign_index": build_classes(cfg).benign_index,
+        "seed": cfg.seed,
+        "tta": cfg.runtime.tta,
+        "channels_last": cfg.runtime.channels_last,
+    }
 
 
 def build_views(cfg: DictConfig, data: Sources) -> MoreViews | None:
@@ -194,16 +183,14 @@ def build_stage_data(
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
     fitted = fitted_in(cfg, stage.name)
     if fitted == "head" and isinstance(data, SmearDataModule):
-        backbone = cfg.model.backbone
         table = embedded(
             data,
             parts,
             network,
             hardware,
             folder=cache_dir(cfg),
-            backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
-            f"{backbone.get('resize')} {backbone.weights is None}",
-            batch_size=cfg.trainer.eval_batch_size,
+            backbone=_key_of(cfg.model.backbone),
+            batch_size=cfg.runtime.eval_batch_size,
             views=views,
         )
     else:
@@ -211,3 +198,10 @@ def build_stage_data(
         table.parts = parts
     table.batch_size = cfg.stage[fitted].batch_size
     return table
+
+
+def _key_of(backbone: DictConfig) -> str:
+    """Return a text that changes with what a backbone computes besides its weights."""
+    found = OmegaConf.to_container(backbone, resolve=True)
+    assert isinstance(found, dict)
+    return json.dumps({**found, "weights": found.get("weights") is None}, sort_keys=True)

@@ -1,22 +1,25 @@
-"""From the settings ``model`` and ``trainer`` to a network and where it computes."""
+"""From the settings ``model``, ``trainer`` and ``runtime`` to a network and where it computes."""
 
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from leukemia.check import check_count, check_number
+from leukemia.compose.objects import TARGET, arguments_of, call, make, prepare
+from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
+from leukemia.compose.preprocess import build_classes
 from leukemia.data.image.colour import channel_moments
 from leukemia.errors import UserError
-from leukemia.models.backbone import WithMagenta, make_backbone
-from leukemia.models.baseline import BaselineCNN
-from leukemia.models.head import make_head
+from leukemia.models.backbone import Backbone, WithMagenta
 from leukemia.models.network import Network, Normalize
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
 
@@ -24,19 +27,24 @@ _THREADS = torch.get_num_threads()
 # Above these a system runs out of threads, processes or memory, and the process dies.
 MOST_THREADS, MOST_WORKERS, MOST_IMAGES = 1024, 128, 65536
 MOST_PIXELS = 4096  # a side
-MOST_WIDTH = 16384  # of a layer
+
+MODEL_PARTS = ("name", "normalize", "backbone", "head")
+"""Of ``model``: what is not the LightningModule's own, unless it asks for it by name."""
+
+_RESOLVED = ("accelerator", "devices", "precision", "deterministic", "max_epochs")
+_OF_TRAINER = ("accelerator", "devices", "precision")
 
 
 def build_hardware(cfg: DictConfig) -> Hardware:
-    """Return device and precision, and set the number of CPU threads.
+    """Return device, precision and the Trainer's flags, and set the number of CPU threads.
 
-    Without ``trainer.threads`` they are the share that a launcher gives, or torch's own number:
+    Without ``runtime.threads`` they are the share that a launcher gives, or torch's own number:
     never what an earlier run of this process left.
     """
-    trainer = cfg.trainer
-    check_trainer(trainer)
+    trainer, runtime = cfg.trainer, cfg.runtime
+    check_runtime(runtime)
     share = os.environ.get("OMP_NUM_THREADS", "")
-    torch.set_num_threads(trainer.threads or int(share if share.isdigit() else 0) or _THREADS)
+    torch.set_num_threads(runtime.threads or int(share if share.isdigit() else 0) or _THREADS)
     accelerator = resolve_accelerator(trainer.accelerator)
     devices = trainer.devices
     if OmegaConf.is_list(devices):
@@ -53,40 +61,54 @@ def build_hardware(cfg: DictConfig) -> Hardware:
         devices=devices,
         precision=resolve_precision(trainer.precision, accelerator),
         deterministic=trainer.deterministic,
-        progress=trainer.progress,
-        save_every=trainer.save_every,
-        keep_last=trainer.keep_last,
+        progress=runtime.progress,
+        save_every=runtime.save_every,
+        keep_last=runtime.keep_last,
+        trainer=_trainer(trainer),
     )
 
 
-def check_trainer(trainer: DictConfig) -> None:
-    """Refuse numbers of ``trainer`` that no machine could have.
+def _trainer(trainer: DictConfig) -> Any:  # noqa: ANN401
+    """Return the Trainer's class with those of its flags that the code does not settle."""
+    flags = OmegaConf.to_container(trainer, resolve=True)
+    assert isinstance(flags, dict)
+    kept = {str(k): v for k, v in flags.items() if k not in _RESOLVED and v is not None}
+    return prepare(kept, "trainer")
+
+
+def check_runtime(runtime: DictConfig) -> None:
+    """Refuse numbers of ``runtime`` that no machine could have.
 
     Raises:
         UserError: there is one.
     """
-    check_count("trainer.eval_batch_size", trainer.eval_batch_size, most=MOST_IMAGES)
-    check_count("trainer.num_workers", trainer.num_workers, 0, MOST_WORKERS)
-    if trainer.threads is not None:
-        check_count("trainer.threads", trainer.threads, most=MOST_THREADS)
+    check_count("runtime.eval_batch_size", runtime.eval_batch_size, most=MOST_IMAGES)
+    check_count("runtime.num_workers", runtime.num_workers, 0, MOST_WORKERS)
+    if runtime.threads is not None:
+        check_count("runtime.threads", runtime.threads, most=MOST_THREADS)
     check_number(
-        "trainer.save_every", trainer.save_every, "seconds from 0 on", lambda seconds: seconds >= 0
+        "runtime.save_every", runtime.save_every, "seconds from 0 on", lambda seconds: seconds >= 0
     )
 
 
-def on_this_machine(own: DictConfig, asked: Mapping[str, object]) -> DictConfig:
-    """Return the settings ``trainer`` of a finished run as they can be here.
+def on_this_machine(cfg: DictConfig, asked: Mapping[str, object]) -> DictConfig:
+    """Return the settings of a finished run as they can be here.
 
     What the run was trained with and this machine lacks is replaced, and a note says so; what is
     asked for stays, and is refused where it cannot be.
 
     Args:
-        own: of the run.
-        asked: settings that shall differ.
+        cfg: of the run.
+        asked: settings of ``trainer`` and ``runtime`` that shall differ.
     """
-    trainer = OmegaConf.merge(own, {"devices": 1}, asked)
-    assert isinstance(trainer, DictConfig)
-    gone = []
+    cfg = cfg.copy()
+    own = cfg.trainer
+    of_trainer = {key: asked[key] for key in _OF_TRAINER if key in asked}
+    others = {key: value for key, value in asked.items() if key not in of_trainer}
+    with open_dict(cfg):
+        cfg.trainer = OmegaConf.merge(own, {"devices": 1}, of_trainer)
+        cfg.runtime = OmegaConf.merge(cfg.runtime, others)
+    trainer, gone = cfg.trainer, []
     on_gpu = own.accelerator in ("gpu", "cuda")
     if "accelerator" not in asked and on_gpu and not torch.cuda.is_available():
         gone.append(f"trainer.accelerator={own.accelerator}")
@@ -102,7 +124,12 @@ def on_this_machine(own: DictConfig, asked: Mapping[str, object]) -> DictConfig:
             f"computed on {accelerator} in {precision}. Figures may differ in the last digits.",
             file=sys.stderr,
         )
-    return trainer
+    return cfg
+
+
+def takes_network(cfg: DictConfig) -> bool:
+    """Whether ``model`` is a LightningModule around a network of ours, not one that is whole."""
+    return bool("network" in arguments_of(cfg.model, "model"))
 
 
 def build_network(
@@ -123,29 +150,36 @@ def build_network(
     if embed_dim is not None:
         network = Network(nn.Identity(), nn.Identity(), _head(cfg, embed_dim, n_classes))
         return network, f"embeddings from {Path(str(cfg.data.file)).name}"
+    if not takes_network(cfg):
+        return _build_whole(cfg)
     normalize: nn.Module = Normalize(cfg.model.normalize)
-    if cfg.model.name == "baseline":
-        if (weights := OmegaConf.select(cfg, "model.backbone.weights")) is not None:
-            raise UserError(
-                f"model=baseline has no pretrained weights, but got "
-                f"model.backbone.weights={weights}: use null."
-            )
-        check_count("model.hidden", cfg.model.hidden, most=MOST_WIDTH)
-        cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
-        return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
-    weights, attend = cfg.model.backbone.weights, cfg.model.backbone.get("attend")
-    backbone, said = make_backbone(
-        cfg.model.backbone.name,
-        None if weights is None else str(weights),
+    node = cfg.model.backbone
+    found = call(
+        prepare(node, "model.backbone"),
+        "model.backbone",
+        n_classes=n_classes,
         size=cfg.crop.size,
-        layers=cfg.model.backbone.get("layers"),
-        attend=attend,
-        resize=cfg.model.backbone.get("resize"),
         load=load,
     )
-    if attend is not None:
+    if not isinstance(found, nn.Module):
+        raise UserError(f"Expected model.backbone.{TARGET} to make a module of torch.")
+    if getattr(found, "is_whole", False):
+        return Network(normalize, found, nn.Identity()), f"{cfg.model.name}: random weights"
+    backbone = found if isinstance(found, Backbone) else _sized(found, cfg.crop.size)
+    if backbone.channels == 4:
         normalize = WithMagenta(normalize)
-    return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
+    return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), backbone.said
+
+
+def _sized(body: nn.Module, size: int) -> Backbone:
+    """Return a stranger's network as a backbone."""
+    try:
+        return Backbone(body, size)
+    except (RuntimeError, ValueError, AssertionError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"Expected model.backbone to make embeddings (N, d) of images (N, 3, {size}, {size}), "
+            f"but {type(body).__name__} fails: {str(error).strip().partition(chr(10))[0]}"
+        ) from error
 
 
 def fit_normalization(
@@ -159,7 +193,7 @@ def fit_normalization(
         images: all of the run's, (N, H, W, 3).
         rows: of the training part.
     """
-    if cfg.model.normalize != "train":
+    if cfg.model.get("normalize") != "train":
         return
     moments = channel_moments(images, rows)
     for module in network.normalize.modules():
@@ -168,16 +202,29 @@ def fit_normalization(
 
 
 def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
-    head = cfg.model.head
-    check_count("the number of model.head.widths", len(head.widths), 0, 64)
-    for width in head.widths:
-        check_count("each of model.head.widths", width, most=MOST_WIDTH)
-    return make_head(
-        head.name,
-        in_dim,
-        n_classes,
-        tuple(head.widths),
-        head.dropout,
-        standardize=head.standardize,
-        whiten=head.get("fit") == "whitened",
+    return make(cfg.model.head, "model.head", nn.Module, in_dim=in_dim, n_classes=n_classes)
+
+
+def _build_whole(cfg: DictConfig) -> tuple[Network, str]:
+    """Return a LightningModule that is a network itself, and a line about it.
+
+    It takes raw images (N, 3, H, W) in 0..255 to logits (N, C), which stand for embeddings too.
+
+    Raises:
+        UserError: ``model`` names no LightningModule, or the stage ``head`` is asked for.
+    """
+    name = "finetune"
+    module = make(
+        cfg.model,
+        "model",
+        L.LightningModule,
+        own=MODEL_PARTS,
+        loss=build_loss(cfg),
+        optimizer=build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer"),
+        schedule=build_schedule(cfg, name),
+        n_classes=len(cfg.data.classes.names),
+        benign_index=build_classes(cfg).benign_index,
+        size=cfg.crop.size,
+        seed=cfg.seed,
     )
+    return Network(nn.Identity(), module, nn.Identity()), f"{cfg.model.name}: random weights"

@@ -1,15 +1,14 @@
 """From the settings ``data.classes``, ``stain``, ``mask`` and ``crop`` to objects."""
 
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_switch
 from leukemia.classes import Classes
+from leukemia.compose.objects import TARGET, call, make, prepare
 from leukemia.data.image.mask import MaskSpec
 from leukemia.data.image.preprocess import Preprocess
-from leukemia.data.image.stain import PIXELS, Background, Macenko, Normaliser, Reinhard
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
 
@@ -29,59 +28,12 @@ def build_classes(cfg: DictConfig) -> Classes:
 
 def build_preprocess(cfg: DictConfig) -> Preprocess:
     """Return stain normalisation, mask, scale bar, crop and size."""
-    ranges: Any = _frozen(cfg.mask.ranges)
-    # Runs from before these settings have none of them.
-    clusters = {key: cfg.mask[key] for key in ("clusters", "nuclei") if key in cfg.mask}
-    mask = MaskSpec(cfg.mask.order, ranges, cfg.mask.background, **clusters)
-    scale_bar = cfg.mask.get("scale_bar", "keep")
+    mask = make(cfg.mask, "mask", MaskSpec, own=("scale_bar",))
     check_switch("stain.grey", cfg.stain.grey)
-    stain = build_normaliser(cfg)
-    return Preprocess(mask, cfg.crop.mode, cfg.crop.size, scale_bar, stain, cfg.stain.grey)
-
-
-def build_normaliser(cfg: DictConfig) -> Normaliser | None:
-    """Return the stain normalisation of ``stain``; ``None`` for ``stain.method=none``.
-
-    Raises:
-        UserError: an unknown method, or values that it cannot use.
-    """
-    method = cfg.stain.method
-    if method == "none":
-        return None
-    if method == "background":
-        return Background(**_values(cfg, "glass"))
-    if method == "reinhard":
-        pixels = cfg.stain.get("pixels", "tissue")
-        if pixels not in PIXELS:
-            raise UserError(
-                f"Expected stain.pixels to be one of {', '.join(PIXELS)}, but got '{pixels}'."
-            )
-        target = _values(cfg, f"target.{pixels}.mean", f"target.{pixels}.std")
-        return Reinhard(**target, **_values(cfg, "glass"), pixels=pixels)
-    if method == "macenko":
-        return Macenko(**_values(cfg, "stains", "concentrations", "glass"))
-    raise UserError(
-        f"Expected stain.method to be one of none, background, reinhard, macenko, "
-        f"but got '{method}'."
-    )
-
-
-def _values(cfg: DictConfig, *keys: str) -> dict[str, Any]:
-    """Return values of ``stain`` by the last part of their keys, with tuples for lists."""
-    values: dict[str, Any] = {}
-    for key in keys:
-        value = OmegaConf.select(cfg.stain, key)
-        if value is None:
-            method = cfg.stain.method
-            raise UserError(
-                f"stain.method={method} needs stain.{key}: choose it by stain={method}."
-            )
-        values[key.rpartition(".")[2]] = _frozen(value)
-    return values
-
-
-def _frozen(value: object) -> object:
-    return tuple(map(_frozen, value)) if isinstance(value, ListConfig) else value
+    stain = None
+    if cfg.stain[TARGET] is not None:
+        stain = call(prepare(cfg.stain, "stain", own=("grey",)), "stain")
+    return Preprocess(mask, cfg.crop.mode, cfg.crop.size, cfg.mask.scale_bar, stain, cfg.stain.grey)
 
 
 def cache_dir(cfg: DictConfig) -> Path:

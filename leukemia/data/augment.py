@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.check import frozen
 from leukemia.data.image.stain import to_bytes
 from leukemia.errors import UserError
 
@@ -106,6 +107,7 @@ class AugmentSpec:
 
     def __post_init__(self) -> None:
         """Refuse what could not be drawn."""
+        object.__setattr__(self, "blur_sigma", frozen(self.blur_sigma))
         for name, value in vars(self).items():
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(v, bool) or not isinstance(v, int | float) for v in numbers):
@@ -132,16 +134,32 @@ class Augmenter:
     """Applies a spec so that the result depends on seed, epoch and row alone.
 
     Args:
-        spec: what may happen.
+        spec: what may happen; or any transform of albumentations.
         seed: any integer.
         border: what a rotation leaves in the corners: ``black``, as in a masked image, or
             ``reflect``.
     """
 
-    def __init__(self, spec: AugmentSpec, seed: int, *, border: str = "black") -> None:
-        """Build the pipeline."""
+    def __init__(
+        self,
+        spec: AugmentSpec | A.BasicTransform | A.BaseCompose,
+        seed: int,
+        *,
+        border: str = "black",
+    ) -> None:
+        """Build the pipeline.
+
+        Raises:
+            UserError: another kind of augmentation.
+        """
+        if not isinstance(spec, AugmentSpec | A.BasicTransform | A.BaseCompose):
+            raise UserError(
+                f"Expected augment.spec to be an AugmentSpec, or a transform of albumentations, "
+                f"but got a {type(spec).__name__}."
+            )
         self.seed = seed
-        self.pipeline = A.Compose(_steps(spec, BORDERS[border]))
+        own = isinstance(spec, AugmentSpec)
+        self.pipeline = A.Compose(_steps(spec, BORDERS[border]) if own else [spec])
 
     def __call__(self, image: NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) as row ``index`` sees it in ``epoch``."""

@@ -213,11 +213,11 @@ class SmearDataModule(ArrayDataModule):
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         classes: Classes,
         preprocess: Preprocess,
         splitter: Splitter,
-        cache_dir: Path,
+        cache_dir: str | Path,
         *,
         on_bad: str = "error",
         workers: int | None = None,
@@ -236,8 +236,8 @@ class SmearDataModule(ArrayDataModule):
             augment=augment,
             num_workers=num_workers,
         )
-        self.root, self.classes, self.preprocess = root, classes, preprocess
-        self.splitter, self.cache_dir = splitter, cache_dir
+        self.root, self.classes, self.preprocess = Path(root), classes, preprocess
+        self.splitter, self.cache_dir = splitter, Path(cache_dir)
         self.on_bad, self.workers, self.verify = on_bad, workers, verify
 
     def _scan(self) -> Manifest:
@@ -298,7 +298,7 @@ class EmbeddingDataModule(ArrayDataModule):
 
     def __init__(
         self,
-        file: Path,
+        file: str | Path,
         classes: Classes,
         splitter: Splitter,
         *,
@@ -308,7 +308,7 @@ class EmbeddingDataModule(ArrayDataModule):
     ) -> None:
         """Store the settings; touches no disk."""
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
-        self.file, self.classes, self.splitter = file, classes, splitter
+        self.file, self.classes, self.splitter = Path(file).expanduser(), classes, splitter
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split the file.
@@ -349,7 +349,7 @@ def fit_workers(data: ArrayDataModule, batch_size: int = 0) -> None:
     free = shutil.disk_usage(SHARED).free
     if needed > free:
         print(
-            f"trainer.num_workers={data.num_workers} would take {needed / 2**20:.0f} MB of shared "
+            f"runtime.num_workers={data.num_workers} would take {needed / 2**20:.0f} MB of shared "
             f"memory, and {SHARED} has {free / 2**20:.0f} MB free: images are loaded in this "
             f"process. (`docker run --shm-size` gives a container more.)",
             file=sys.stderr,

@@ -123,6 +123,7 @@ class Backbone(nn.Module):
 
     Attributes:
         embed_dim: d.
+        said: one line on its weights.
     """
 
     def __init__(
@@ -130,7 +131,8 @@ class Backbone(nn.Module):
     ) -> None:
         """Store the network and find its embedding size by a dry run in eval mode."""
         super().__init__()
-        self.body, self.resize = body, resize
+        self.body, self.resize, self.channels = body, resize, channels
+        self.said = type(body).__name__
         training = body.training
         body.eval()
         with torch.no_grad():
@@ -146,16 +148,16 @@ class Backbone(nn.Module):
         return embeddings
 
 
-def make_backbone(
+def torchvision_backbone(
     name: str,
-    weights: str | None,
+    weights: str | None = "DEFAULT",
     *,
     size: int = 224,
     layers: Sequence[str] | None = None,
     attend: str | None = None,
     resize: int | None = None,
     load: bool = True,
-) -> tuple[Backbone, str]:
+) -> Backbone:
     """Return a classification network of torchvision without its classifier.
 
     Args:
@@ -172,14 +174,14 @@ def make_backbone(
         load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
-        The backbone, and one line on the weights that were loaded.
+        The backbone, with one line on the weights that were loaded.
 
     Raises:
         UserError: an unknown name or layer, ``attend`` without layers, no side to resize to, a
             network that cannot take images of this size, or weights that cannot be had, cannot be
             read or do not fit.
     """
-    name = str(name).lower()
+    name, weights = str(name).lower(), None if weights is None else str(weights)
     known = models.list_models(module=models)
     if name not in known:
         close = get_close_matches(name, known, n=3)
@@ -217,7 +219,8 @@ def make_backbone(
             f"model.backbone.name={name} cannot take images of {side} x {side} pixels "
             f"({_first_line(error)}): choose another network or another {key}."
         ) from error
-    return backbone, f"{name}: {said}"
+    backbone.said = f"{name}: {said}"
+    return backbone
 
 
 def _settings(name: str, weights: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from leukemia.errors import UserError
 
 INITS: Final = ("torch", "he")
 
+MOST_WIDTH = 16384
 SIZE = 224
 """Side of its images in pixels."""
 
@@ -26,16 +27,27 @@ class BaselineCNN(nn.Module):
         init: the first weights: ``torch``, its default, which leaves each layer's output smaller
             than its input; or ``he``, which keeps them alike (doi:10.1109/ICCV.2015.123), with
             logits near 0.
+        weights: none: there are no pretrained ones.
 
     Raises:
-        UserError: ``hidden`` is no whole number from 1 on, or an unknown ``init``.
+        UserError: ``hidden`` is no whole number from 1 on, an unknown ``init``, or weights.
     """
 
-    def __init__(self, n_classes: int = 4, hidden: int = 32, init: str = "torch") -> None:
+    is_whole: Final = True  # it answers by itself: there are no embeddings to be frozen
+    side: Final = SIZE
+
+    def __init__(
+        self, n_classes: int = 4, hidden: int = 32, init: str = "torch", weights: None = None
+    ) -> None:
         """Build the layers."""
         super().__init__()
-        check_count("model.hidden", hidden)
-        check_choice("model.init", init, INITS)
+        if weights is not None:
+            raise UserError(
+                f"model=baseline has no pretrained weights, but got "
+                f"model.backbone.weights={weights}: use null."
+            )
+        check_count("model.backbone.hidden", hidden, most=MOST_WIDTH)
+        check_choice("model.backbone.init", init, INITS)
         self.features = nn.Sequential(
             nn.Conv2d(3, 5, kernel_size=5),
             nn.ReLU(),

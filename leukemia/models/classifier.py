@@ -6,11 +6,12 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
-from leukemia.models.loss import DualLoss
+from leukemia.models.loss import terms_of
 from leukemia.models.network import Network, Outputs, judge_batch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -21,11 +22,12 @@ class Classifier(L.LightningModule):
 
     Args:
         network: inputs of a batch to logits (N, C).
-        loss: logits and labels to the loss and its two terms.
+        loss: logits and labels to the loss, or to a named tuple of ``loss`` and its terms.
         optimizer: makes the optimizer from named parameters.
         schedule: makes the scheduler from the optimizer and the number of steps; stepped
             after every optimizer step.
         n_classes: C.
+        benign_index: label of the class that is not cancer.
         seed: with the step, fixes dropout; a resumed run so draws what it would have drawn.
         tta: average probabilities over the eight flips and quarter turns when predicting.
         channels_last: hand images to the network in that memory format.
@@ -34,18 +36,19 @@ class Classifier(L.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        loss: DualLoss,
+        loss: nn.Module,
         optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         *,
         n_classes: int = 4,
+        benign_index: int = 0,
         seed: int = 0,
         tta: bool = False,
         channels_last: bool = True,
     ) -> None:
         """Store the parts."""
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.benign_index = network, loss, benign_index
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.tta, self.channels_last = seed, tta, channels_last
         self.accuracy = MulticlassAccuracy(n_classes, average="micro")
@@ -74,14 +77,17 @@ class Classifier(L.LightningModule):
     def _step(self, batch: Batch, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         inputs, labels = batch
         logits = self(inputs)
-        terms = self.loss(logits, labels)
+        terms = terms_of(self.loss(logits, labels))
+        if part == "val" and "nll" not in terms:  # by which weights are chosen
+            terms["nll"] = cross_entropy(logits.float(), labels)
+        mass = getattr(self.loss, "mass", len)(labels)
         self.log_dict(
-            {f"{part}_{name}": value for name, value in terms._asdict().items()},
+            {f"{part}_{name}": value for name, value in terms.items()},
             on_step=False,
             on_epoch=True,
-            batch_size=self.loss.mass(labels),  # type: ignore[arg-type]  # any number does
+            batch_size=mass,
         )
-        return terms.loss, logits
+        return terms["loss"], logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch."""
@@ -90,7 +96,7 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log loss, accuracy and cancer recall."""
         _, logits = self._step(batch, "val")
-        benign, labels = self.loss.benign_index, batch[1]
+        benign, labels = self.benign_index, batch[1]
         self.accuracy(logits, labels)
         self.cancer_recall(logits.argmax(1) != benign, labels != benign)
         self.log_dict(

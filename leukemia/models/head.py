@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from leukemia.check import check_choice, check_count, check_number
+from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
 SKIP_ALONE = 2  # pairs from the input on, in which dropout falls on the skip alone
+MOST_PAIRS, MOST_WIDTH = 64, 16384  # of a head that fits a memory
 LONGEST = 4096  # an embedding whose covariance is decomposed in seconds
 
 
@@ -75,9 +76,9 @@ class ResidualHead(nn.Module):
     ) -> None:
         """Build the layers."""
         super().__init__()
-        check_count("the number of model.head.widths", len(widths))
+        check_count("the number of model.head.widths", len(widths), most=MOST_PAIRS)
         for width in widths:
-            check_count("each of model.head.widths", width)
+            check_count("each of model.head.widths", width, most=MOST_WIDTH)
         _check_dropout(dropout)
         self.standardize = _standardizer(in_dim, standardize)
         last = len(widths) - 1
@@ -156,36 +157,6 @@ class LinearHead(nn.Module):
         """Return the logits (N, n_classes) of embeddings (N, in_dim)."""
         logits: torch.Tensor = self.classify(self.dropout(self.standardize(embeddings)))
         return logits
-
-
-def make_head(
-    name: str,
-    in_dim: int,
-    n_classes: int = 4,
-    widths: Sequence[int] = WIDTHS,
-    dropout: float = 0.5,
-    *,
-    standardize: bool = False,
-    whiten: bool = False,
-) -> ResidualHead | LinearHead:
-    """Return a head by its name.
-
-    Args:
-        name: ``residual`` or ``linear``.
-        in_dim: size d of an embedding.
-        n_classes: number of classes.
-        widths: see `ResidualHead`; ``linear`` has none.
-        dropout: in [0, 1).
-        standardize: see `ResidualHead`.
-        whiten: see `LinearHead`; ``residual`` does not.
-
-    Raises:
-        UserError: an unknown name, or a setting of ``model.head`` that cannot be.
-    """
-    check_choice("model.head.name", name, ("residual", "linear"))
-    if name == "linear":
-        return LinearHead(in_dim, n_classes, dropout, standardize=standardize, whiten=whiten)
-    return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
 
 
 def check_covariance(dim: int) -> None:

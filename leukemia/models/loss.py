@@ -19,6 +19,13 @@ class DualTerms(NamedTuple):
     bce: torch.Tensor
 
 
+def terms_of(found: object) -> dict[str, torch.Tensor]:
+    """Return what a loss returned, by name: ``loss``, and its terms where it tells them."""
+    if isinstance(found, torch.Tensor):
+        return {"loss": found}
+    return dict(found._asdict())  # type: ignore[attr-defined]
+
+
 class DualLoss(nn.Module):
     """L = lambda_nll * NLL + lambda_bce * BCE, from logits (paper section 5.3.1).
 

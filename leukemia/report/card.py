@@ -115,7 +115,7 @@ def _model(found: Findings) -> Iterator[str]:
         if closed and (name == "head" or "finetune" not in stages):
             kept = "of the head, by linear discriminant analysis"
         rows.append((f"Weights kept of stage {name}", kept))
-    turned = at("trainer.tta") and at("data.name") != "embeddings"
+    turned = at("runtime.tta") and at("data.name") != "embeddings"
     averaged = ", the mean over turned and mirrored views" if turned else ""
     rows += [
         ("Output", f"a probability of each class, by one network{averaged}"),

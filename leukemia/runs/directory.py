@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import create_text, write_text
+from leukemia.compose.objects import check_trusted
 from leukemia.errors import UserError
 from leukemia.runs.own import check_own, note_own
 from leukemia.runs.plain import check_inside, read_json, read_settings, walk
@@ -47,7 +48,7 @@ _FIGURES: Final = (
 )
 _GROUPS: Final = (
     *("data", "split", "stain", "mask", "crop", "augment"),
-    *("model", "stage", "loss", "schedule", "trainer", "logger", "report"),
+    *("model", "stage", "loss", "schedule", "trainer", "runtime", "report"),
 )
 
 
@@ -367,8 +368,13 @@ def sha256_of(path: Path) -> str:
         raise UserError(f"'{path}' cannot be read: {error.strerror}.") from error
 
 
-def open_run(path: Path) -> tuple[RunDir, DictConfig]:
+def open_run(path: Path, *, trust: bool = False) -> tuple[RunDir, DictConfig]:
     """Return a run directory and its settings; those of a finished run are verified.
+
+    Args:
+        path: of the directory.
+        trust: whether its settings may name classes of other packages: to be used, or because
+            nothing is made of them.
 
     Raises:
         UserError: it is no run directory, its settings are no plain ones, or a link leads out.
@@ -390,6 +396,8 @@ def open_run(path: Path) -> tuple[RunDir, DictConfig]:
         )
     if not run.done:
         check_own(run.config)
+    if not trust:
+        check_trusted(cfg, str(path))
     OmegaConf.set_struct(cfg, True)  # what is missing is then named
     return run, cfg
 

@@ -95,7 +95,7 @@ class FinishedRun:
         """
         device = torch.device(self.hardware.accelerator)
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-        half, trainer = self.hardware.half, self.cfg.trainer
+        half, runtime = self.hardware.half, self.cfg.runtime
         cast = half is not None and network is None
         with (
             torch.inference_mode(),
@@ -104,8 +104,8 @@ class FinishedRun:
             found = judge_batch(
                 network or self.network,
                 inputs,
-                tta=trainer.tta,
-                channels_last=trainer.channels_last,
+                tta=runtime.tta,
+                channels_last=runtime.channels_last,
             )
         if network is None:
             check_finite(found, f"the run '{self.run.path}'")
@@ -132,18 +132,20 @@ class FinishedRun:
         return fit_calibration(validation, sensitivity)
 
 
-def open_finished(path: Path, **trainer: object) -> FinishedRun:
+def open_finished(path: Path, *, trust: bool = False, **asked: object) -> FinishedRun:
     """Open the directory of a finished run.
 
     Args:
         path: a folder that `leukemia.train` wrote and finished.
-        **trainer: settings of ``trainer`` that shall differ from the run's, such as ``progress``.
+        trust: whether it may name classes of other packages, see `check_trusted`.
+        **asked: settings of ``trainer`` and ``runtime`` that shall differ from the run's, such as
+            ``progress``.
 
     Raises:
         UserError: it is no run directory, is not finished, a file of it is not what it was
             finished with, or its weights do not fit.
     """
-    run, cfg = open_run(path)
+    run, cfg = open_run(path, trust=trust)
     if not run.done:
         raise UserError(
             f"The run '{path}' is not finished: go on with `python -m leukemia.train "
@@ -153,9 +155,9 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
     weights, remedy = run.checkpoints / "best.ckpt", "Train the run anew."
     state = load_checkpoint(weights, remedy)["state_dict"]
     try:
-        views = cfg.trainer.tta
+        views = cfg.runtime.tta
         _check(cfg, run)
-        cfg.trainer = on_this_machine(cfg.trainer, trainer)
+        cfg = on_this_machine(cfg, asked)
         hardware = build_hardware(cfg)
         network, _ = build_network(cfg, _embed_dim(cfg, state), load=False)
     except UserError:
@@ -166,9 +168,9 @@ def open_finished(path: Path, **trainer: object) -> FinishedRun:
         raise UserError(f"'{run.config}' is no config of a run: {reason}. {REMEDY}") from error
     load_into(network, state, weights, remedy)
     network.to(torch.device(hardware.accelerator)).eval()
-    if cfg.trainer.channels_last:
+    if cfg.runtime.channels_last:
         network.to(memory_format=torch.channels_last)
-    return FinishedRun(run, cfg, network, hardware, bool(views and not cfg.trainer.tta))
+    return FinishedRun(run, cfg, network, hardware, bool(views and not cfg.runtime.tta))
 
 
 def _check(cfg: DictConfig, run: RunDir) -> None:

@@ -65,7 +65,7 @@ class Streams:
             For each image its probabilities (C,) or why it cannot be judged. Rows in which
             there is a doubt are filled with the run's own by the time the last chunk is out.
         """
-        size = self.finished.cfg.trainer.eval_batch_size
+        size = self.finished.cfg.runtime.eval_batch_size
         waiting: list[tuple[Floats, NDArray[np.uint8]]] = []
         chunks = [images[start : start + STREAM] for start in range(0, len(images), STREAM)]
         threads = torch.get_num_threads()
@@ -109,8 +109,8 @@ def make_network(finished: FinishedRun) -> IntegerNetwork | None:
     That takes ``trainer.precision=auto`` on a CPU that multiplies them fast, one view, and a
     network whose time goes into convolutions.
     """
-    trainer, hardware = finished.cfg.trainer, finished.hardware
-    if trainer.precision != "auto" or trainer.tta or hardware.accelerator != "cpu":
+    cfg, hardware = finished.cfg, finished.hardware
+    if cfg.trainer.precision != "auto" or cfg.runtime.tta or hardware.accelerator != "cpu":
         return None
     return in_integers(finished.network, hardware.half or torch.float32)
 

@@ -114,7 +114,7 @@ class Predictor:
             if streams.agree(images):
                 yield from streams.score(images)
                 return
-        size = self.finished.cfg.trainer.eval_batch_size
+        size = self.finished.cfg.runtime.eval_batch_size
         prepared = prepare(images, self.preprocess)
         while chunk := list(islice(prepared, size)):
             good = [pixels for pixels in chunk if not isinstance(pixels, BadImage)]
@@ -128,13 +128,16 @@ class Predictor:
         return np.asarray(near | ~(flat.max(axis=1) >= SURE))
 
 
-def open_predictor(run: str | PathLike[str], **trainer: object) -> Predictor:
+def open_predictor(
+    run: str | PathLike[str], *, trust: bool = False, **settings: object
+) -> Predictor:
     """Open a finished run to judge images with; see `leukemia.load`."""
     return Predictor(
         open_finished(
             Path(run).expanduser(),
+            trust=trust,
             # As many threads as here are cores, whatever the run was trained with.
-            **{"progress": False, "tta": False, "threads": None, **trainer},
+            **{"progress": False, "tta": False, "threads": None, **settings},
         )
     )
 

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from leukemia.compose.data import Sources, build_data
-from leukemia.compose.model import build_classifier
+from leukemia.compose.model import build_judge
 from leukemia.compose.preprocess import cache_dir
 from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule, fit_workers
@@ -155,8 +155,8 @@ def judge_part(
         part: train, val or test.
         single: one view of each image, also where the run averages over eight.
     """
-    data.eval_batch_size = finished.cfg.trainer.eval_batch_size
-    module = build_classifier(finished.cfg, finished.network).eval()
+    data.eval_batch_size = finished.cfg.runtime.eval_batch_size
+    module = build_judge(finished.cfg, finished.network).eval()
     module.tta &= not single
     whose = f"the run '{finished.run.path}'"
     return predict(module, data.loader(part), finished.hardware, whose)

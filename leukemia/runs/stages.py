@@ -1,5 +1,6 @@
 """The stages of a run: each is fitted once, and found again by a run that goes on."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ from leukemia.compose.model import (
     build_classifier,
     build_stage_data,
     fitted_in,
-    head_fit,
     refit_stage,
 )
 from leukemia.compose.network import build_network
@@ -20,7 +20,7 @@ from leukemia.runs.directory import RunDir
 from leukemia.runs.environment import Sessions
 from leukemia.settings.settled import last_stage
 from leukemia.training.checkpoint import save_atomically
-from leukemia.training.discriminant import fit_discriminant_stage, start_at_discriminant
+from leukemia.training.closed_form import fit_closed_form, start
 from leukemia.training.stage import History, Row, Stage, best_epoch, fit_stage
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Fitting:
             return
         earlier = [row for row in self._rows() if row["stage"] != stage.name]
         fitted = fitted_in(self.cfg, stage.name)
-        rate = self.cfg.stage[fitted].optimizer.lr
+        rate = self.cfg.stage[fitted].optimizer.get("lr", math.nan)
         history = History(
             stage.name,
             earlier,
@@ -73,13 +73,12 @@ class Fitting:
         data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
         part = network if fitted == "finetune" else network.head
         module = build_classifier(self.cfg, part, stage.name)
-        fit = head_fit(self.cfg) if fitted == "head" else "gradient"
-        if fit == "discriminant":
+        if getattr(part, "closed_form", False):
             validated = None if stage.monitor is None else data
-            fit_discriminant_stage(module, validated, data.training_rows(), self.hardware, history)
+            fit_closed_form(module, validated, data.training_rows(), self.hardware, history)
         else:
-            if fit == "whitened":
-                start_at_discriminant(module, data.training_rows())
+            if fitted == "head":
+                start(module, data.training_rows())
             fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
         self.sessions.note()
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.

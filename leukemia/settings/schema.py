@@ -32,10 +32,12 @@ class Schema(NamedTuple):
     Args:
         kinds: by setting; those of a list's entries stand under its name with ``[]``.
         choices: the names that a setting chooses among.
+        targets: what the files of ``conf`` give each ``_target_``.
     """
 
     kinds: Mapping[str, Collection[Kind]]
     choices: Mapping[str, Collection[str]]
+    targets: Mapping[str, Collection[object]]
 
     def names(self) -> list[str]:
         """Every single setting."""
@@ -79,7 +81,7 @@ def check(cfg: DictConfig, verb: str, chosen: Mapping[str, Any] | None = None) -
                 raise UserError(f"{group}= is missing: leukemia.{verb} needs one of its options.")
         narrow = schema(verb, tuple(sorted(options.items(), key=lambda item: item[0])))
         _check_names(content, narrow, wide, verb)
-    _check_node("", content, wide, wide, verb)
+    _check_node("", content, wide, verb, _of_others(content, wide))
 
 
 def paths(verb: str) -> dict[str, Collection[Kind]]:
@@ -171,7 +173,8 @@ def schema(verb: str, chosen: tuple[tuple[str, Any], ...] | None = None) -> Sche
         kinds[path] |= kinds.get(other, set())
         if other in choices:
             choices[path] = choices[other]
-    return Schema(kinds, choices)
+    targets = {path: found for path, found in values.items() if path.rpartition(".")[2] == TARGET}
+    return Schema(kinds, choices, targets)
 
 
 def _also(*paths: str) -> Iterator[Kind]:
@@ -179,10 +182,29 @@ def _also(*paths: str) -> Iterator[Kind]:
         yield from ALSO.get(path, ())
 
 
+TARGET = "_target_"
+
+
+def _of_others(content: object, known: Schema) -> set[str]:
+    """Return the nodes whose ``_target_`` is in no file of ``conf``: what they hold is its own."""
+    return {
+        path.rpartition(".")[0]
+        for path, value in walk("", content)
+        if path.rpartition(".")[2] == TARGET and value not in known.targets.get(path, (None,))
+    }
+
+
+def _below(path: str, nodes: Collection[str]) -> bool:
+    return any(path.startswith(f"{node}.") for node in nodes)
+
+
 def _check_names(content: object, narrow: Schema, wide: Schema, verb: str) -> None:
     """Refuse settings that other options alone have, and missing ones."""
     present = {path: value for path, value in walk("", content) if not path.endswith("]")}
+    others = _of_others(content, wide)
     for path, value in present.items():
+        if _below(path, others):
+            continue
         if path in narrow.kinds or path not in wide.kinds or "[]" in path:
             continue
         with_it = [
@@ -202,23 +224,30 @@ def _check_names(content: object, narrow: Schema, wide: Schema, verb: str) -> No
     for path in narrow.kinds:
         parent = path.rpartition(".")[0]
         here = present.get(parent) if parent else content
+        if _below(path, others):
+            continue
         if "[]" not in path and path not in present and isinstance(here, dict):
             raise UserError(f"The setting {path} is missing: leukemia.{verb} reads it.")
 
 
-def _check_node(path: str, node: dict[Any, Any], known: Schema, wide: Schema, verb: str) -> None:
+def _check_node(
+    path: str, node: dict[Any, Any], known: Schema, verb: str, others: Collection[str]
+) -> None:
     for key, value in node.items():
         name = f"{path}.{key}".lstrip(".")
         if name not in known.kinds:
-            close = nearest(name, wide.names())
+            if TARGET in node:  # its arguments, which are looked at where it is made
+                continue
+            close = nearest(name, known.names())
             raise UserError(
                 f"There is no setting {shown(name, quote=False)}, given as {shown(value)}: "
                 f"leukemia.{verb} would not read it."
                 + (f" Did you mean {', '.join(close)}?" if close else "")
             )
-        _check_value(name, name, value, known)
+        if not _below(name, others):
+            _check_value(name, name, value, known)
         if isinstance(value, dict) and Kind.NODE in known.kinds[name]:
-            _check_node(name, value, known, wide, verb)
+            _check_node(name, value, known, verb, others)
 
 
 def _check_value(name: str, said: str, value: object, known: Schema) -> None:

@@ -23,9 +23,9 @@ IMAGES = ("data.root", "data.file", "data.cache_dir", "data.workers")
 
 MACHINE = (
     *PLACES,
-    *("data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_workers"),
-    *("trainer.precision", "trainer.threads", "trainer.eval_batch_size", "trainer.progress"),
-    *("trainer.save_every", "report.map"),
+    *("data.workers", "trainer.accelerator", "trainer.devices", "runtime.num_workers"),
+    *("trainer.precision", "runtime.threads", "runtime.eval_batch_size", "runtime.progress"),
+    *("runtime.save_every", "report.map"),
 )
 """May be given with ``resume=``, for the run goes on by the same settings wherever it is.
 
@@ -46,6 +46,16 @@ that divide the images and the weights that they begin with may not."""
 
 # Settings that the groups of another choice bring: what names them takes this choice.
 CHOICE_OF = {"data.file": "data=embeddings", "split.file": "split=file"}
+
+
+def asked(cfg: DictConfig) -> dict[str, Any]:
+    """Return what a verb that opens a run says of ``trainer`` and ``runtime``, by name."""
+    return {
+        key: value
+        for node in (cfg.trainer, cfg.runtime)
+        for key, value in node.items()
+        if value is not None
+    }
 
 
 def choices_for(arguments: Sequence[str]) -> list[str]:
@@ -71,7 +81,7 @@ def given(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     others = [
         text
         for key, text in zip(keys, overrides, strict=True)
-        if key not in ("resume", *MACHINE) and text not in helping
+        if key not in ("resume", "trust", *MACHINE) and text not in helping
     ]
     if others:
         raise UserError(
@@ -124,7 +134,7 @@ def _absolute(key: str, value: object) -> object:
 
 
 # They change neither data nor training: the rule of a study, trials at a time, the machine.
-_NO_MATTER = ("study", "n", *NO_MATTER)
+_NO_MATTER = ("study", "n", "trust", *NO_MATTER)
 
 
 def settle(cfg: DictConfig, *, multirun: bool) -> None:
@@ -154,6 +164,10 @@ def settle(cfg: DictConfig, *, multirun: bool) -> None:
         OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
     if isinstance(cfg.data.get("floors"), str):
         cfg.data.floors = _floors(Path(cfg.data.floors).expanduser())
+    for group in ("data", "split", "model"):
+        if "name" not in cfg[group]:  # in a file of the user's own
+            with open_dict(cfg):
+                cfg[group].name = str(cfg[group].get("_target_")).rpartition(".")[2]
     devices = cfg.trainer.devices
     one = len(devices) == 1 if OmegaConf.is_list(devices) else str(devices) == "1"
     if not one:

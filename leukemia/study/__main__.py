@@ -44,7 +44,7 @@ def _make_dashboard(found: "Study", where: str) -> None:
     begun = next((trial.path for trial in found.trials if trial.status != "waiting"), None)
     if begun is None or not (begun / "config.yaml").is_file():
         raise UserError(f"No trial of '{found.path}' has begun: a dashboard has none to show.")
-    _, cfg = open_run(begun)
+    _, cfg = open_run(begun, trust=True)
     spec = dashboard.describe(
         OmegaConf.select(cfg, "logger.group") or found.name,
         [_single(cfg, key) for key in found.varied],

@@ -91,7 +91,7 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         raise UserError(f"{error} ({words_of(settings)})") from error
     if not RunDir(path).config.exists():
         return
-    stored = open_run(path)[1]
+    stored = open_run(path, trust=True)[1]  # compared with the command's own below
     other = difference(stored, cfg)
     if other is None:
         other = _other_images(RunDir(path), stored, cfg)

@@ -1,8 +1,10 @@
 """Where and in which precision to compute, and what the machine computes well."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import lightning as L
 import torch
 
 from leukemia.check import check_choice
@@ -25,6 +27,7 @@ class Hardware:
     progress: bool = True
     save_every: float = 0.0  # seconds at least between two states to resume from
     keep_last: bool = True  # the state after the last epoch
+    trainer: Callable[..., L.Trainer] = L.Trainer  # with those flags that a fit alone has
 
     @property
     def half(self) -> torch.dtype | None:

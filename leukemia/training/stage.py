@@ -13,7 +13,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ProgressBar,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -44,28 +51,42 @@ NOISE = (
 
 
 def make_trainer(
-    hardware: Hardware, *, callbacks: Sequence[Callback] = (), **settings: Any
+    hardware: Hardware,
+    kind: Callable[..., L.Trainer] = L.Trainer,
+    *,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
 ) -> L.Trainer:
-    """Return a Trainer that neither logs nor prints by itself."""
+    """Return a Trainer that neither logs nor prints by itself.
+
+    Args:
+        hardware: where and in which precision.
+        kind: ``hardware.trainer`` for a fit; predictions are made without its flags, whole.
+        callbacks: beside the bar.
+        **settings: other flags.
+    """
     # Its hardware lines, tips and advice repeat what environment.json says, or do not hold
     # here: one process is fastest on a cache in memory, a last batch may be small.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in NOISE:
         warnings.filterwarnings("ignore", message=text)
     on_cpu = hardware.accelerator == "cpu"
-    bar = [Bar()] if hardware.progress else []
-    return L.Trainer(
+    given = any(isinstance(one, ProgressBar) for one in callbacks)
+    bar = [Bar()] if hardware.progress and not given else []
+    return kind(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
-        precision=hardware.precision,  # type: ignore[arg-type]
+        precision=hardware.precision,
         # A GPU lacks a few such kernels (the pooling of VGG and AlexNet): torch then warns.
         deterministic="warn" if hardware.deterministic and not on_cpu else hardware.deterministic,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        logger=False,
         callbacks=[*callbacks, *bar],
-        **settings,
+        **{
+            "enable_progress_bar": given,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            "logger": False,
+            **settings,
+        },
     )
 
 
@@ -83,7 +104,7 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "The memory of the GPU is used up: give a smaller trainer.eval_batch_size, or start "
+            "The memory of the GPU is used up: give a smaller runtime.eval_batch_size, or start "
             "anew with a smaller stage.<stage>.batch_size."
         ) from error
     except RuntimeError as error:
@@ -93,7 +114,7 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise UserError(
             f"A loader process was lost ({' '.join(str(error).split())}): memory, or the shared "
-            f"memory /dev/shm, was used up, or somebody stopped it. Give trainer.num_workers=0, "
+            f"memory /dev/shm, was used up, or somebody stopped it. Give runtime.num_workers=0, "
             f"also together with resume=: then this process loads."
         ) from error
     finally:
@@ -250,7 +271,7 @@ def _not_finite(module: torch.nn.Module) -> str | None:
     return None
 
 
-def load_progress(module: Classifier, stage: Stage, folder: Path) -> dict[str, Any] | None:
+def load_progress(module: L.LightningModule, stage: Stage, folder: Path) -> dict[str, Any] | None:
     """Return what a stage that was begun goes on from; ``None`` where it was not.
 
     Args:
@@ -277,7 +298,7 @@ def load_progress(module: Classifier, stage: Stage, folder: Path) -> dict[str, A
     return state
 
 
-def read_weights(module: Classifier, path: Path) -> dict[str, torch.Tensor]:
+def read_weights(module: L.LightningModule, path: Path) -> dict[str, torch.Tensor]:
     """Return the weights that a stage kept, from ``best.ckpt`` or ``last.ckpt``.
 
     Raises:
@@ -290,23 +311,35 @@ def read_weights(module: Classifier, path: Path) -> dict[str, torch.Tensor]:
 
 
 def fit_stage(
-    module: Classifier,
+    module: L.LightningModule,
     data: L.LightningDataModule,
     stage: Stage,
     hardware: Hardware,
     folder: Path,
     history: History,
+    *,
+    more: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Train one stage and leave the weights that it keeps in ``module``.
 
-    ``folder`` receives ``best.ckpt`` (unless the last weights are kept) and ``last.ckpt``; a
-    ``last.ckpt`` of this stage that lies there already is gone on from.
+    Args:
+        module: that is trained.
+        data: its loaders.
+        stage: how long, and which weights are kept.
+        hardware: where, in which precision, and by which flags of the Trainer.
+        folder: receives ``best.ckpt`` (unless the last weights are kept) and ``last.ckpt``; a
+            ``last.ckpt`` of this stage that lies there already is gone on from.
+        history: of this stage.
+        more: callbacks of the user.
+        loggers: of the user.
     """
-    callbacks: list[Callback] = [history]
+    callbacks: list[Callback] = [history, *more]
     if stage.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=stage.ema_decay))
     if stage.monitor is not None:
-        callbacks += _watch(stage, folder)
+        averaged = any(isinstance(one, WeightAveraging) for one in callbacks)
+        callbacks += _watch(stage, folder, averaged=averaged)
     callbacks.append(LastCheckpoint(folder, hardware.save_every, final=hardware.keep_last))
     last = folder / "last.ckpt"
     state = load_progress(module, stage, folder)
@@ -314,29 +347,33 @@ def fit_stage(
     del state  # up to three times the size of the weights
     if not over:
         files = AtomicCheckpointIO()
+        flags = getattr(hardware.trainer, "keywords", {})
         trainer = make_trainer(
             hardware,
+            hardware.trainer,
             max_epochs=stage.epochs,
             callbacks=callbacks,
-            plugins=[files],
-            num_sanity_val_steps=0,
-            limit_val_batches=None if stage.monitor else 0,
+            logger=list(loggers),
+            plugins=[files, *(flags.get("plugins") or [])],
             default_root_dir=folder,
+            **({} if stage.monitor else {"limit_val_batches": 0}),
         )
         with interruptible():
             trainer.fit(module, data, ckpt_path=last if resumed else None)
         files.flush()
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # it keeps no checkpoint
+            return
     if stage.monitor is not None or over:
         kept = last if stage.monitor is None else folder / "best.ckpt"
         module.load_state_dict(read_weights(module, kept))
 
 
-def _watch(stage: Stage, folder: Path) -> list[Callback]:
+def _watch(stage: Stage, folder: Path, *, averaged: bool) -> list[Callback]:
     """Return what looks at validation: early stopping, and the keeper of the best weights."""
     assert stage.monitor is not None
     monitor, mode = f"val_{stage.monitor}", MONITORS[stage.monitor]
     # Lightning puts averaged weights into whole checkpoints only.
-    best = BestCheckpoint(folder, monitor, mode, weights_only=stage.ema_decay is None)
+    best = BestCheckpoint(folder, monitor, mode, weights_only=not averaged)
     if stage.patience is None:
         return [best]
     patience = EarlyStopping(

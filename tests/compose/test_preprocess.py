@@ -109,9 +109,9 @@ def test_a_run_sees_the_same_in_training_evaluation_and_prediction(cache: Path, 
         "stain=macenko",
         "model.backbone.name=shufflenet_v2_x0_5",
         "trainer.max_epochs=1",
-        "trainer.progress=false",
+        "runtime.progress=false",
     ]
-    words += ["trainer.tta=false", "report.map=null", f"hydra.run.dir={folder}"]
+    words += ["runtime.tta=false", "report.map=null", f"hydra.run.dir={folder}"]
     done = run_here("train", *words, cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     trained = rows(folder / "predictions/test.csv")

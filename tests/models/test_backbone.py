@@ -3,7 +3,7 @@ import torch
 from torchvision import models
 
 from leukemia.errors import UserError
-from leukemia.models.backbone import make_backbone
+from tests.models.built import built
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ from leukemia.models.backbone import make_backbone
 )
 def test_the_embedding_size_is_found(name, embed_dim):
     with torch.device("meta"):  # shapes without numbers: vgg16 takes no second
-        backbone, _ = make_backbone(name, None)
+        backbone, _ = built(name, None)
         assert backbone.embed_dim == embed_dim
         assert backbone.eval()(torch.zeros(2, 3, 224, 224)).shape == (2, embed_dim)
 
 
 @pytest.mark.parametrize(("name", "embed_dim"), [("regnet_y_400mf", 440), ("swin_t", 768)])
 def test_the_embedding_size_is_found_where_building_needs_numbers(name, embed_dim):
-    assert make_backbone(name, None)[0].embed_dim == embed_dim
+    assert built(name, None)[0].embed_dim == embed_dim
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_torchvisions_classifier_on_the_embeddings_gives_torchvisions_logits(nam
     torch.manual_seed(0)
     whole = models.get_model(name, weights=None).eval()
     torch.manual_seed(0)
-    backbone, said = make_backbone(name, None)
+    backbone, said = built(name, None)
     assert said == f"{name}: random weights"
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -61,14 +61,14 @@ def test_torchvisions_classifier_on_the_embeddings_gives_torchvisions_logits(nam
 def test_random_weights_follow_torchs_seed_and_nothing_else():
     def first(seed):
         torch.manual_seed(seed)
-        return make_backbone("resnet18", None, size=32)[0].body.conv1.weight
+        return built("resnet18", None, size=32)[0].body.conv1.weight
 
     assert torch.equal(first(3), first(3))
     assert not torch.equal(first(3), first(4))
 
 
 def test_a_new_backbone_is_in_train_mode_with_untouched_statistics():
-    backbone, _ = make_backbone("resnet18", None, size=32)
+    backbone, _ = built("resnet18", None, size=32)
     assert backbone.training
     assert backbone.body.training
     assert backbone.body.bn1.num_batches_tracked == 0
@@ -76,15 +76,15 @@ def test_a_new_backbone_is_in_train_mode_with_untouched_statistics():
 
 def test_an_unknown_name_is_refused_with_close_ones():
     with pytest.raises(UserError, match=r"model\.backbone\.name.*'resnet-18'.*resnet18"):
-        make_backbone("resnet-18", None)
+        built("resnet-18", None)
     with pytest.raises(UserError, match=r"model\.backbone\.name.*'zzzzzz'"):
-        make_backbone("zzzzzz", None)
+        built("zzzzzz", None)
     with pytest.raises(UserError, match=r"model\.backbone\.name"):
-        make_backbone("fcn_resnet50", None)  # torchvision's, but segmentation
+        built("fcn_resnet50", None)  # torchvision's, but segmentation
 
 
 def test_a_network_that_brings_its_own_weights_computes_as_with_those_it_had():
-    fresh, said = make_backbone("googlenet", "nowhere.pth", size=64, load=False)
+    fresh, said = built("googlenet", "nowhere.pth", size=64, load=False)
     assert fresh.body.transform_input
     assert "random" in said
 
@@ -95,4 +95,4 @@ def test_a_size_that_the_network_cannot_take_is_refused(name, size):
         torch.device("meta"),
         pytest.raises(UserError, match=rf"{name} cannot take images of {size} x {size}"),
     ):
-        make_backbone(name, None, size=size)
+        built(name, None, size=size)

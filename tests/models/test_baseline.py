@@ -58,7 +58,7 @@ def test_he_weights_begin_at_even_odds():
 
 
 def test_unknown_first_weights_are_refused_by_their_key():
-    with pytest.raises(UserError, match=r"model\.init.*'zeros'"):
+    with pytest.raises(UserError, match=r"model\.backbone\.init.*'zeros'"):
         BaselineCNN(init="zeros")
 
 
@@ -70,5 +70,5 @@ def test_other_shapes_are_refused_with_the_remedy(shape):
 
 @pytest.mark.parametrize("hidden", [0, -3, 2.5, True, "wide"])
 def test_a_bad_width_is_refused_by_its_key(hidden):
-    with pytest.raises(UserError, match=r"model\.hidden"):
+    with pytest.raises(UserError, match=r"model\.backbone\.hidden"):
         BaselineCNN(hidden=hidden)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.backbone import WithMagenta, make_backbone
+from leukemia.models.backbone import WithMagenta
 from leukemia.models.embedding import cached_embeddings, embed, state_hash
 from leukemia.models.network import Network, Normalize
+from tests.models.built import built
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), dtype=np.uint8)
 ROWS = np.array([7, 1, 4])
@@ -21,7 +22,7 @@ ROWS = np.array([7, 1, 4])
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    backbone, _ = make_backbone("resnet18", None, size=64)
+    backbone, _ = built("resnet18", None, size=64)
     return Network(Normalize("imagenet"), backbone, nn.Identity())
 
 
@@ -134,7 +135,7 @@ def test_each_image_passes_once_and_its_embedding_does_not_depend_on_the_others(
 def test_the_cache_gives_the_very_bits_that_would_be_computed_whatever_came_first(half, tmp_path):
     torch.manual_seed(0)
     layers = {"layers": ["layer1"], "attend": "magenta"}
-    backbone, _ = make_backbone("resnet18", None, size=64, **layers)
+    backbone, _ = built("resnet18", None, size=64, **layers)
     network = Network(WithMagenta(Normalize("imagenet")), backbone, nn.Identity())
     settings = {"half": half, "progress": False}
 

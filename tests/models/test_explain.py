@@ -7,10 +7,10 @@ from scipy.special import logit, softmax
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.backbone import make_backbone
 from leukemia.models.baseline import BaselineCNN
 from leukemia.models.explanation import grad_cam, last_map, log_odds, occlusion
 from leukemia.models.network import Network, Normalize
+from tests.models.built import built
 
 SIZE = 32
 
@@ -114,7 +114,7 @@ def test_log_odds_are_those_of_the_softmax():
 )
 def test_the_last_map_of_a_backbone_is_found_and_gives_a_map(name, size, layer):
     torch.manual_seed(0)
-    backbone, _ = make_backbone(name, None, size=size)
+    backbone, _ = built(name, None, size=size)
     network = Network(Normalize(), backbone, nn.Linear(backbone.embed_dim, 4)).eval()
     found = last_map(network, size)
     assert found is backbone.body.get_submodule(layer)
@@ -131,7 +131,7 @@ def test_the_baseline_has_a_map_too():
 
 
 def test_a_small_image_has_its_map_further_up():
-    backbone, _ = make_backbone("resnet18", None, size=32)
+    backbone, _ = built("resnet18", None, size=32)
     network = Network(Normalize(), backbone, nn.Linear(512, 4)).eval()
     assert last_map(network, 32) is backbone.body.layer3
 

@@ -1,9 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.head import LinearHead, ResidualHead, make_head
+from leukemia.models.head import LinearHead, ResidualHead
 
 PUBLISHED = [
     (512, 1024),
@@ -96,17 +98,19 @@ def test_the_residual_head_starts_as_torch_starts_linear_layers():
 
 def test_the_linear_head_starts_xavier_normal_with_biases_of_zero():
     torch.manual_seed(0)
-    layer = linears(make_head("linear", 1000, 1000))[0]
+    layer = linears(LinearHead(1000, 1000))[0]
     assert layer.weight.std().item() == pytest.approx((2 / 2000) ** 0.5, rel=0.01)
     # A uniform start of this spread ends at 1.73 standard deviations.
     assert layer.weight.abs().max() > 4 * layer.weight.std()
     assert layer.bias.abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["residual", "linear"])
-def test_embeddings_become_logits_and_every_parameter_learns(name):
+@pytest.mark.parametrize(
+    "make", [LinearHead, partial(ResidualHead, widths=(8, 6))], ids=["linear", "residual"]
+)
+def test_embeddings_become_logits_and_every_parameter_learns(make):
     torch.manual_seed(0)
-    head = make_head(name, 10, n_classes=3, widths=(8, 6), dropout=0.1)
+    head = make(10, n_classes=3, dropout=0.1)
     logits = head(torch.randn(16, 10))
     assert logits.shape == (16, 3)
     logits.square().sum().backward()
@@ -119,19 +123,18 @@ def test_the_linear_head_is_one_layer():
     assert head.dropout.p == 0.0
 
 
-def test_names_choose_the_head_and_settings_reach_it():
-    assert isinstance(make_head("linear", 8, dropout=0.25), LinearHead)
-    assert make_head("linear", 8, dropout=0.25).dropout.p == 0.25
-    head = make_head("residual", 8, 4, (5, 3), 0.25)
-    assert isinstance(head, ResidualHead)
+def test_settings_reach_the_residual_head():
+    head = ResidualHead(8, (5, 3), 4, 0.25)
     assert [layer.out_features for layer in linears(head)] == [5, 5, 3, 3, 4]
     assert head.pairs[0].dropout.p == 0.25
 
 
-@pytest.mark.parametrize("name", ["residual", "linear"])
-def test_standardised_embeddings_have_mean_0_and_variance_1(name):
+@pytest.mark.parametrize(
+    "make", [LinearHead, partial(ResidualHead, widths=(4,))], ids=["linear", "residual"]
+)
+def test_standardised_embeddings_have_mean_0_and_variance_1(make):
     torch.manual_seed(0)
-    head = make_head(name, 3, widths=(4,), standardize=True)
+    head = make(3, standardize=True)
     seen = []
     head.standardize.register_forward_hook(lambda _, __, out: seen.append(out))
     head(torch.randn(200, 3) * torch.tensor([0.1, 1.0, 50.0]) + 7)
@@ -147,19 +150,19 @@ def test_embeddings_are_not_standardised_unless_told():
 @pytest.mark.parametrize(
     ("key", "settings"),
     [
-        ("model.head.name", {"name": "deep"}),
         ("model.head.widths", {"widths": ()}),
         ("model.head.widths", {"widths": (8, 0)}),
         ("model.head.widths", {"widths": (8, 2.5)}),
         ("model.head.dropout", {"dropout": 1.0}),
         ("model.head.dropout", {"dropout": -0.1}),
         ("model.head.dropout", {"dropout": "half"}),
-        ("model.head.dropout", {"name": "linear", "dropout": float("nan")}),
+        ("model.head.dropout", {"make": LinearHead, "dropout": float("nan")}),
     ],
 )
 def test_a_bad_setting_is_refused_by_its_key(key, settings):
+    make = settings.pop("make", ResidualHead)
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
-        make_head(**{"name": "residual", "in_dim": 8, **settings})
+        make(8, **settings)
 
 
 def test_whitening_is_exact_in_a_precision_that_is_not():

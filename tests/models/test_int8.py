@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from leukemia.models.backbone import make_backbone
-from leukemia.models.head import make_head
+from leukemia.models.head import LinearHead
 from leukemia.models.int8 import IntegerConv, IntegerStem, in_integers, is_fast
 from leukemia.models.network import Network, Normalize
+from tests.models.built import built
 
 pytestmark = pytest.mark.skipif(not is_fast(), reason="this processor has no 8-bit products")
 
@@ -20,12 +20,12 @@ def _seeded():
 
 
 def network(name: str, size: int = 64) -> Network:
-    backbone, _ = make_backbone(name, None, size=size)
+    backbone, _ = built(name, None, size=size)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after a training
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-    return Network(Normalize(), backbone, make_head("linear", backbone.embed_dim)).eval()
+    return Network(Normalize(), backbone, LinearHead(backbone.embed_dim)).eval()
 
 
 def pictures(n: int = 6, size: int = 64) -> torch.Tensor:

@@ -7,10 +7,11 @@ from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
 from leukemia.errors import UserError
-from leukemia.models.backbone import WithMagenta, make_backbone
+from leukemia.models.backbone import WithMagenta
 from leukemia.models.explanation import grad_cam, last_map
 from leukemia.models.head import LinearHead
 from leukemia.models.network import Network, Normalize
+from tests.models.built import built
 
 LAYERS = ["layer1", "layer2", "layer3"]
 
@@ -19,7 +20,7 @@ def test_the_embedding_is_mean_and_deviation_of_each_map_as_a_hook_sees_it():
     torch.manual_seed(3)
     whole = models.resnet18(weights=None).eval()
     torch.manual_seed(3)
-    backbone, said = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    backbone, said = built("resnet18", None, size=64, layers=LAYERS)
     assert said == "resnet18: random weights"
     seen: dict[str, torch.Tensor] = {}
     for name in LAYERS:
@@ -40,9 +41,7 @@ def test_what_comes_after_the_last_layer_is_neither_there_nor_missing(tmp_path):
     state = models.resnet18(weights=None).state_dict()
     kept = {k: v for k, v in state.items() if not k.startswith(("layer4", "fc"))}
     torch.save(kept, tmp_path / "partial.pth")
-    backbone, said = make_backbone(
-        "resnet18", str(tmp_path / "partial.pth"), size=64, layers=["layer3"]
-    )
+    backbone, said = built("resnet18", str(tmp_path / "partial.pth"), size=64, layers=["layer3"])
     assert said == "resnet18: 90 of 90 tensors loaded from partial.pth"
     assert not any("layer4" in name for name, _ in backbone.named_parameters())
 
@@ -51,13 +50,13 @@ def test_what_comes_after_the_last_layer_is_neither_there_nor_missing(tmp_path):
     ("name", "layers", "size"), [("vgg16", ["features.4", "features.30"], 2 * (64 + 512))]
 )
 def test_a_layer_inside_of_a_sequence_can_be_named(name, layers, size):
-    assert make_backbone(name, None, size=64, layers=layers)[0].embed_dim == size
+    assert built(name, None, size=64, layers=layers)[0].embed_dim == size
 
 
 @pytest.mark.parametrize("layers", [[], ["layer9"], ["layer1", "layer1"], ["layer"], [3]])
 def test_layers_that_cannot_be_are_refused(layers):
     with pytest.raises(UserError, match=r"model\.backbone\.layers.*resnet18.*layer1, layer2") as e:
-        make_backbone("resnet18", None, size=64, layers=layers)
+        built("resnet18", None, size=64, layers=layers)
     assert str([str(layer) for layer in layers]) in str(e.value)
 
 
@@ -67,11 +66,11 @@ def test_layers_that_cannot_be_are_refused(layers):
 )
 def test_what_is_no_list_of_maps_is_refused(layers, told):
     with pytest.raises(UserError, match=rf"model\.backbone\.layers.*{told}"):
-        make_backbone("resnet18", None, size=64, layers=layers)
+        built("resnet18", None, size=64, layers=layers)
 
 
 def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
-    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
+    backbone, _ = built("resnet18", None, size=64, layers=LAYERS)
     backbone.eval()(torch.zeros(2, 3, 64, 64)).sum().backward()
     gradient = backbone.body.maps.conv1.weight.grad
     assert gradient is not None
@@ -81,7 +80,7 @@ def test_gradients_are_finite_on_a_blank_image_and_reach_the_first_layer():
 @pytest.mark.parametrize("attend", [None, "magenta"])
 def test_the_last_layer_named_has_the_grad_cam(attend):
     torch.manual_seed(0)
-    backbone, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend=attend)
+    backbone, _ = built("resnet18", None, size=64, layers=LAYERS, attend=attend)
     normalize = WithMagenta(Normalize()) if attend else Normalize()
     network = Network(normalize, backbone, LinearHead(backbone.embed_dim)).eval()
     layer = last_map(network, 64)
@@ -111,8 +110,8 @@ def test_magenta_weights_follow_colour_and_not_light_and_are_none_without_colour
 
 
 def test_attending_adds_the_weighted_mean_and_deviation_of_each_map_after_its_own():
-    plain, _ = make_backbone("resnet18", None, size=64, layers=LAYERS)
-    both, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend="magenta")
+    plain, _ = built("resnet18", None, size=64, layers=LAYERS)
+    both, _ = built("resnet18", None, size=64, layers=LAYERS, attend="magenta")
     both.load_state_dict(plain.state_dict())
     plain.eval(), both.eval()
     images, weights = torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
@@ -147,15 +146,13 @@ def test_attending_adds_the_weighted_mean_and_deviation_of_each_map_after_its_ow
 )
 def test_what_cannot_be_attended_to_is_refused(layers, attend, told):
     with pytest.raises(UserError, match=rf"model\.backbone\.{told}"):
-        make_backbone("resnet18", None, size=64, layers=layers, attend=attend)
+        built("resnet18", None, size=64, layers=layers, attend=attend)
 
 
 @pytest.mark.parametrize("side", [48, 96])
 def test_a_network_sees_images_at_the_side_they_are_resized_to(side):
-    plain, _ = make_backbone("resnet18", None, size=64, layers=LAYERS, attend="magenta")
-    other, _ = make_backbone(
-        "resnet18", None, size=64, layers=LAYERS, attend="magenta", resize=side
-    )
+    plain, _ = built("resnet18", None, size=64, layers=LAYERS, attend="magenta")
+    other, _ = built("resnet18", None, size=64, layers=LAYERS, attend="magenta", resize=side)
     other.load_state_dict(plain.state_dict())
     images = torch.rand(2, 4, 64, 64)
     with torch.no_grad():
@@ -168,9 +165,9 @@ def test_a_network_sees_images_at_the_side_they_are_resized_to(side):
 @pytest.mark.parametrize("side", [0, -3, 96.5, "large", True])
 def test_what_is_no_side_to_resize_to_is_refused(side):
     with pytest.raises(UserError, match=r"model\.backbone\.resize to be a whole number from 1 on"):
-        make_backbone("resnet18", None, size=64, resize=side)
+        built("resnet18", None, size=64, resize=side)
 
 
 def test_a_side_that_a_network_cannot_take_is_told_by_the_setting_that_made_it():
     with pytest.raises(UserError, match=r"8 x 8 pixels.*another model\.backbone\.resize"):
-        make_backbone("alexnet", None, size=64, resize=8)
+        built("alexnet", None, size=64, resize=8)

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import models
 
 from leukemia.errors import UserError
-from leukemia.models.backbone import make_backbone
+from tests.models.built import built
 
 PARTIAL = "resnet18_imagenet_through_layer3.pth"
 
@@ -46,7 +46,7 @@ def checkpoints(tmp_path, monkeypatch):
 def test_a_whole_file_is_loaded_and_its_classifier_ignored(saved):
     torch.manual_seed(1)
     state = models.resnet18(weights=None).state_dict()
-    backbone, said = make_backbone("resnet18", saved(state), size=32)
+    backbone, said = built("resnet18", saved(state), size=32)
     assert said == "resnet18: 120 of 120 tensors loaded from weights.pth"
     for key, value in backbone.body.state_dict().items():
         assert torch.equal(value, state[key])
@@ -60,20 +60,20 @@ def test_a_partial_file_says_what_is_missing_which_stays_random(saved):
     }
     file = saved({"state_dict": state, "epoch": 3})
     torch.manual_seed(5)
-    backbone, said = make_backbone("resnet18", file, size=32)
+    backbone, said = built("resnet18", file, size=32)
     assert said == (
         "resnet18: 89 of 120 tensors loaded from weights.pth; "
         "missing and so random: layer2.0.conv1, layer4"
     )
     torch.manual_seed(5)
-    random = make_backbone("resnet18", None, size=32)[0].body
+    random = built("resnet18", None, size=32)[0].body
     assert torch.equal(backbone.body.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
     assert torch.equal(backbone.body.layer4[0].conv1.weight, random.layer4[0].conv1.weight)
 
 
 def test_a_tensor_of_another_shape_is_named_and_stays_random(saved):
     state = without_classifier() | {"conv1.weight": torch.zeros(64, 1, 7, 7)}
-    backbone, said = make_backbone("resnet18", saved(state), size=32)
+    backbone, said = built("resnet18", saved(state), size=32)
     assert said == (
         "resnet18: 119 of 120 tensors loaded from weights.pth; of another shape and so random: "
         "conv1.weight (64, 1, 7, 7) for (64, 3, 7, 7)"
@@ -83,12 +83,12 @@ def test_a_tensor_of_another_shape_is_named_and_stays_random(saved):
 
 def test_tensors_that_the_network_lacks_are_named(saved):
     state = without_classifier() | {"extra.weight": torch.zeros(1)}
-    assert make_backbone("resnet18", saved(state), size=32)[1].endswith("; unused: extra.weight")
+    assert built("resnet18", saved(state), size=32)[1].endswith("; unused: extra.weight")
 
 
 def test_a_file_without_batchnorms_counters_misses_nothing(saved):
     state = {k: v for k, v in without_classifier().items() if "num_batches" not in k}
-    said = make_backbone("resnet18", saved(state), size=32)[1]
+    said = built("resnet18", saved(state), size=32)[1]
     assert said == "resnet18: 100 of 120 tensors loaded from weights.pth"
 
 
@@ -102,7 +102,7 @@ def test_densenets_older_names_are_understood(saved):
         for key, value in state.items()
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in older
-    backbone, said = make_backbone("densenet121", saved(older), size=32)
+    backbone, said = built("densenet121", saved(older), size=32)
     assert said == f"densenet121: {len(state)} of {len(state)} tensors loaded from weights.pth"
     key = "features.denseblock1.denselayer1.conv2.weight"
     assert torch.equal(backbone.body.state_dict()[key], state[key])
@@ -111,7 +111,7 @@ def test_densenets_older_names_are_understood(saved):
 def test_the_normalisation_that_convnext_keeps_is_loaded(saved):
     # A made-up file of two tensors: the stem's bias and the last normalisation's.
     state = {"features.0.0.bias": torch.ones(96), "classifier.0.bias": torch.full((768,), 3.0)}
-    backbone, said = make_backbone("convnext_tiny", saved(state), size=32)
+    backbone, said = built("convnext_tiny", saved(state), size=32)
     assert said.startswith("convnext_tiny: 2 of ")
     assert torch.equal(backbone.body.state_dict()["classifier.0.bias"], torch.full((768,), 3.0))
 
@@ -119,20 +119,20 @@ def test_the_normalisation_that_convnext_keeps_is_loaded(saved):
 def test_a_file_of_which_nothing_fits_is_refused(saved):
     file = saved({"fc.weight": torch.zeros(1000, 512), "other": torch.zeros(2)})
     with pytest.raises(UserError, match=r"nothing in weights\.pth fits.*'conv1\.weight'"):
-        make_backbone("resnet18", file, size=32)
+        built("resnet18", file, size=32)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {}, [1, 2], {3: "x"}])
 def test_a_file_that_is_no_state_dict_is_refused(saved, content):
     with pytest.raises(UserError, match=r"model\.backbone\.weights.*not a state dict"):
-        make_backbone("resnet18", saved(content), size=32)
+        built("resnet18", saved(content), size=32)
 
 
 def test_a_missing_file_is_refused_with_what_can_be_given(tmp_path):
     with pytest.raises(UserError, match=r"null, DEFAULT or a file.*no file '.*none\.pth'"):
-        make_backbone("resnet18", str(tmp_path / "none.pth"), size=32)
+        built("resnet18", str(tmp_path / "none.pth"), size=32)
     with pytest.raises(UserError, match=r"model\.backbone\.weights"):
-        make_backbone("resnet18", str(tmp_path), size=32)  # a folder
+        built("resnet18", str(tmp_path), size=32)  # a folder
 
 
 def test_a_file_that_is_broken_or_holds_code_is_refused(saved, tmp_path):
@@ -147,12 +147,12 @@ def test_a_file_that_is_broken_or_holds_code_is_refused(saved, tmp_path):
     saved(nn.Linear(2, 2), "module.pth")
     for name in (*contents, "module.pth"):
         with pytest.raises(UserError, match=rf"model\.backbone\.weights: '.*{name}' is broken"):
-            make_backbone("resnet18", str(tmp_path / name), size=32)
+            built("resnet18", str(tmp_path / name), size=32)
 
 
 def test_default_weights_without_network_are_an_error_with_every_remedy(checkpoints):
     with pytest.raises(UserError) as caught:
-        make_backbone("resnet18", "DEFAULT", size=32)
+        built("resnet18", "DEFAULT", size=32)
     said = str(caught.value)
     assert "model.backbone.weights=DEFAULT" in said
     assert "model.backbone.weights=null" in said
@@ -186,7 +186,7 @@ class BrokenResponse:
 def test_a_download_that_breaks_off_leaves_nothing(checkpoints, monkeypatch):
     monkeypatch.setattr(torch.hub, "urlopen", lambda *_: BrokenResponse())
     with pytest.raises(UserError, match=r"could not be downloaded \(ConnectionResetError\)"):
-        make_backbone("resnet18", "DEFAULT", size=32)
+        built("resnet18", "DEFAULT", size=32)
     assert list(checkpoints.iterdir()) == []
 
 
@@ -194,7 +194,7 @@ def test_default_weights_come_from_the_cache(checkpoints):
     torch.manual_seed(1)
     state = models.resnet18(weights=None).state_dict()
     torch.save(state, checkpoints / "resnet18-f37072fd.pth")
-    backbone, said = make_backbone("resnet18", "DEFAULT", size=32)
+    backbone, said = built("resnet18", "DEFAULT", size=32)
     assert said == "resnet18: 120 of 120 tensors loaded from torchvision's IMAGENET1K_V1"
     assert torch.equal(backbone.body.conv1.weight, state["conv1.weight"])
 
@@ -203,19 +203,19 @@ def test_default_weights_that_are_broken_or_partial_are_never_half_used(checkpoi
     cached = checkpoints / "resnet18-f37072fd.pth"
     cached.write_bytes(b"cut")
     with pytest.raises(UserError, match="could not be read"):
-        make_backbone("resnet18", "DEFAULT", size=32)
+        built("resnet18", "DEFAULT", size=32)
     state = without_classifier()
     del state["layer4.0.conv1.weight"]
     torch.save(state, cached)
     with pytest.raises(UserError, match=r"DEFAULT does not fit resnet18.*layer4\.0\.conv1"):
-        make_backbone("resnet18", "DEFAULT", size=32)
+        built("resnet18", "DEFAULT", size=32)
 
 
 def test_the_projects_partial_file_misses_layer4(aria):
     file = aria.parent.parent / "weights" / PARTIAL
     if not file.is_file():
         pytest.skip(f"no ../weights/{PARTIAL} beside LEUKEMIA_DATA")
-    _, said = make_backbone("resnet18", str(file))
+    _, said = built("resnet18", str(file))
     assert said == (
         f"resnet18: 90 of 120 tensors loaded from {PARTIAL}; missing and so random: layer4"
     )

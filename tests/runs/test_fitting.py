@@ -15,13 +15,13 @@ from leukemia.runs.scoring import judge_part, own_data
 from tests.commands import SMALL, epochs_of, kill_when, rows, run, run_here, stop_when, write_toy
 
 CLASSES = ["Benign", "Early", "Pre", "Pro"]
-TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "trainer.progress=false"]
+TOY = ["data=embeddings", "split=stratified", "loss.cancer_weight=1", "runtime.progress=false"]
 TOY += [
     "report.map=null",
     "stage.head.epochs=12",
     "stage.head.batch_size=16",
-    "trainer.save_every=0",
-    "trainer.threads=1",
+    "runtime.save_every=0",
+    "runtime.threads=1",
 ]
 # Fast enough that the best epoch is not the last, and with averaged weights.
 TOY += ["stage.head.optimizer.lr=0.1", "stage.head.ema_decay=0.9"]

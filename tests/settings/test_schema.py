@@ -103,16 +103,16 @@ OTHER_KINDS = {
     "seed=1.5": "a whole number",
     "seed=[1]": "a whole number",
     "seed=99999999999999999999": "a whole number",
-    "trainer.tta=abc": "true or false",
-    "trainer.progress=1": "true or false",
+    "runtime.tta=abc": "true or false",
+    "runtime.progress=1": "true or false",
     "trainer.deterministic=yes": "true or false",
-    "trainer.keep_last=null": "true or false",
-    "trainer.channels_last=2": "true or false",
+    "runtime.keep_last=null": "true or false",
+    "runtime.channels_last=2": "true or false",
     "data.balance=many": "true or false",
     "model.head.standardize=no": "true or false",
     "open_test=abc": "true or false or null",
-    "trainer.save_every=nan": "a finite number",
-    "trainer.save_every=abc": "a finite number",
+    "runtime.save_every=nan": "a finite number",
+    "runtime.save_every=abc": "a finite number",
     "augment.spec.contrast=inf": "a finite number",
     "stage.head.schedule.peak=x": "a finite number",
     "data.cache_dir=''": "a path",
@@ -148,9 +148,9 @@ def test_a_value_of_another_kind_is_refused(typed: str):
         ("seed=4294967296", "seed to be a whole number from 0 to 4294967295"),
         ("crop.size=100000", "crop.size to be a whole number from 1 to 4096"),
         ("model.backbone.resize=100000", "model.backbone.resize"),
-        ("trainer.threads=100000", "trainer.threads to be a whole number from 1 to 1024"),
-        ("trainer.num_workers=100000", "trainer.num_workers"),
-        ("trainer.save_every=-1", "trainer.save_every"),
+        ("runtime.threads=100000", "runtime.threads to be a whole number from 1 to 1024"),
+        ("runtime.num_workers=100000", "runtime.num_workers"),
+        ("runtime.save_every=-1", "runtime.save_every"),
         ("data.workers=0", "data.workers"),
         ("augment.drawn_views=1000000", "augment.drawn_views"),
         ("augment.spec.blur_kernel=1000001", "augment.spec.blur_kernel"),
@@ -180,7 +180,7 @@ def test_a_run_that_goes_on_is_checked_like_a_new_one():
 def test_settings_of_an_earlier_version_may_lack_some():
     cfg, _ = composed("train", [], "data=synthetic")
     with open_dict(cfg):
-        del cfg.trainer.save_every, cfg.mask.background
+        del cfg.runtime.save_every, cfg.mask.background
     schema.check(cfg, "train")
 
 

@@ -25,7 +25,7 @@ LOGGED = [
     "logger.tags=[mine]",
     "logger.mistakes=5",
     "logger.artifacts=true",
-    "trainer.tta=false",
+    "runtime.tta=false",
     "report.map=null",
 ]
 

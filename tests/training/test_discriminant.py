@@ -9,13 +9,10 @@ from sklearn.preprocessing import StandardScaler
 
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
+from leukemia.models.discriminant import WhitenedHead, fit_discriminant, shift_temperature
 from leukemia.models.head import LinearHead
 from leukemia.models.loss import DualLoss
-from leukemia.training.discriminant import (
-    fit_discriminant,
-    shift_temperature,
-    start_at_discriminant,
-)
+from leukemia.training.closed_form import start
 
 
 def drawn(n_classes: int, per_class: int, dim: int, seed: int = 0):
@@ -47,9 +44,9 @@ def test_probabilities_are_those_of_scikit_learn(n_classes: int, per_class: int)
 
 
 def started(values, labels, n_classes, cancer_weight=1.0) -> LinearHead:
-    head = LinearHead(values.shape[1], n_classes, whiten=True)
+    head = WhitenedHead(values.shape[1], n_classes)
     loss = DualLoss(1, 1, cancer_weight=cancer_weight, n_classes=n_classes)
-    start_at_discriminant(Classifier(head, loss, n_classes=n_classes), (values, labels, None))
+    start(Classifier(head, loss, n_classes=n_classes), (values, labels, None))
     return head.eval()
 
 

@@ -17,7 +17,7 @@ from leukemia.models.network import Network
 from tests.commands import run_here, write_toy
 
 PAINTED = ["data=synthetic", "data.per_class=12", "crop.size=64", "model.backbone.weights=null"]
-PAINTED += ["trainer.progress=false"]
+PAINTED += ["runtime.progress=false"]
 SMALL = [*PAINTED, "augment=smear", "model.backbone.layers=[layer1]", "model.backbone.attend=null"]
 SMALL += ["model.backbone.resize=null"]
 
@@ -151,7 +151,7 @@ def test_trials_share_the_embeddings_of_a_frozen_backbone(tmp_path: Path, monkey
     used: set[int] = set()
     for trial in (["seed=0"], ["seed=0", "loss.lambda_bce=2"], ["seed=1"], ["seed=2"]):
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose("train", [*settings, *trial, "trainer.progress=false"])
+            cfg = hydra.compose("train", [*settings, *trial, "runtime.progress=false"])
         data = build_data(cfg)
         data.setup("fit")
         new = {*data.parts["train"].tolist(), *data.parts["val"].tolist()} - used

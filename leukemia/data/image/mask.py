@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_choice, check_number
+from leukemia.check import check_choice, check_number, frozen
 from leukemia.data.image.nuclei import cluster_nuclei
 from leukemia.errors import UserError
 
@@ -52,6 +52,7 @@ class MaskSpec:
 
     def __post_init__(self) -> None:
         """Refuse a mask that could not be drawn."""
+        object.__setattr__(self, "ranges", frozen(self.ranges))
         check_choice("mask.order", self.order, (*_CONVERSION, "kmeans", "none"))
         if not isinstance(self.ranges, tuple) or not self.ranges:
             raise UserError(
@@ -64,6 +65,21 @@ class MaskSpec:
         check_number("mask.background", self.background, wanted, lambda value: 0 <= value <= 1)
         _check_count("clusters", self.clusters, 2, 16)
         _check_count("nuclei", self.nuclei, 1, self.clusters - 1)
+
+    def kept(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which pixels (H, W) of an image (H, W, 3), uint8, are kept.
+
+        A mask of your own is a frozen dataclass below this one, with another such method.
+        """
+        if self.order == "none":
+            return np.ones(rgb.shape[:2], dtype=np.bool_)
+        if self.order == "kmeans":
+            return cluster_nuclei(rgb, self.clusters, self.nuclei)
+        lab = cv2.cvtColor(rgb, _CONVERSION[self.order])
+        kept = np.zeros(rgb.shape[:2], dtype=np.bool_)
+        for low, high in self.ranges:
+            kept |= cv2.inRange(lab, np.array(low), np.array(high)) > 0
+        return kept
 
 
 def _check_count(name: str, value: int, low: int, high: int) -> None:
@@ -104,15 +120,7 @@ def stain_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.bool_]:
     Returns:
         Shape ``(H, W)``: True where a pixel is kept; all True for the order ``none``.
     """
-    if spec.order == "none":
-        return np.ones(rgb.shape[:2], dtype=np.bool_)
-    if spec.order == "kmeans":
-        return cluster_nuclei(rgb, spec.clusters, spec.nuclei)
-    lab = cv2.cvtColor(rgb, _CONVERSION[spec.order])
-    kept = np.zeros(rgb.shape[:2], dtype=np.bool_)
-    for low, high in spec.ranges:
-        kept |= cv2.inRange(lab, np.array(low), np.array(high)) > 0
-    return kept
+    return spec.kept(rgb)
 
 
 def apply_mask(rgb: NDArray[np.uint8], spec: MaskSpec) -> NDArray[np.uint8]:

@@ -135,13 +135,17 @@ class Preprocess:
     def key(self) -> str:
         """A text that differs where the pixels would."""
         settings = asdict(self)
+        if type(self.mask) is not MaskSpec:  # one of the user's own
+            settings["mask"]["class"] = f"{type(self.mask).__module__}.{type(self.mask).__name__}"
         # What is not used leaves arrays their names from before it could be.
         if self.mask.order != "kmeans":
             del settings["mask"]["clusters"], settings["mask"]["nuclei"]
         if self.stain is None:
             del settings["stain"]
-        else:
+        elif isinstance(settings["stain"], dict):
             settings["stain"]["method"] = self.stain.method
+        else:  # one of the user's own
+            settings["stain"] = repr(self.stain)
         if not self.grey:
             del settings["grey"]
         return json.dumps([FORMAT, settings])

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from leukemia.check import check_choice, frozen
 from leukemia.data.image.nuclei import find_regions, outside_corner
 from leukemia.errors import UserError
 
@@ -121,7 +122,12 @@ def angle(stains: NDArray[np.float64]) -> float:
     return float(np.arccos(np.clip(one @ other, -1, 1)))
 
 
-PIXELS: Final = ("tissue", "all")
+TARGETS: Final[dict[str, tuple[Triple, Triple]]] = {
+    "tissue": ((77.94, 5.39, -20.06), (8.75, 11.74, 13.8)),
+    "all": ((87.8, 1.46, -9.66), (12.11, 9.2, 14.76)),
+}
+"""Mean and deviation of L (0 to 100), a, b of the data set's training images."""
+PIXELS: Final = tuple(TARGETS)
 
 _SPREAD: Final = 0.5
 """Least deviation in LAB; a field of one colour has less."""
@@ -152,6 +158,7 @@ class Background:
 
     def __post_init__(self) -> None:
         """Refuse what is no colour."""
+        object.__setattr__(self, "glass", frozen(self.glass))
         _check_numbers("glass", self.glass, 3, 1, 255)
 
     def __call__(self, rgb: Image) -> Image:
@@ -165,7 +172,8 @@ class Reinhard:
     """Gives an image a fixed mean and deviation in CIELAB (doi:10.1109/38.946629).
 
     Args:
-        mean: of L (0 to 100), a, b.
+        mean: of L (0 to 100), a, b; ``None`` for that of the data set's tissue, or of all its
+            pixels.
         std: deviations, likewise.
         glass: what the image's own glass becomes before that; ``None`` leaves it as it is.
         pixels: where an image's own are measured: ``tissue``, what is darker than the glass,
@@ -177,13 +185,18 @@ class Reinhard:
     """
 
     method: ClassVar[str] = "reinhard"
-    mean: Triple
-    std: Triple
+    mean: Triple | None = None
+    std: Triple | None = None
     glass: Triple | None = None
     pixels: str = "tissue"
 
     def __post_init__(self) -> None:
         """Refuse what could not be a target."""
+        check_choice("stain.pixels", self.pixels, PIXELS)
+        mean, std = TARGETS[self.pixels]
+        object.__setattr__(self, "mean", frozen(mean if self.mean is None else self.mean))
+        object.__setattr__(self, "std", frozen(std if self.std is None else self.std))
+        object.__setattr__(self, "glass", frozen(self.glass))
         _check_numbers("mean", self.mean, 3, -128, 128)
         _check_numbers("std", self.std, 3, _SPREAD, 128)
         if self.glass is not None:
@@ -202,7 +215,7 @@ class Reinhard:
         measured = lab[where].reshape(-1, 3)
         if measured.std(axis=0).min() < _SPREAD:
             return rgb
-        return from_lab(transfer(lab, measured, np.array(self.mean), np.array(self.std)))
+        return from_lab(transfer(lab, measured, np.asarray(self.mean), np.asarray(self.std)))
 
 
 @dataclass(frozen=True)
@@ -227,6 +240,8 @@ class Macenko:
 
     def __post_init__(self) -> None:
         """Refuse what could not be a target."""
+        for key in ("stains", "concentrations", "glass"):
+            object.__setattr__(self, key, frozen(getattr(self, key)))
         stains = self.stains if isinstance(self.stains, tuple) else ()
         for row, stain in enumerate(stains):
             _check_numbers(f"stains[{row}]", stain, 3, -1, 1)

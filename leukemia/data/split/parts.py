@@ -42,13 +42,13 @@ class Split:
     warnings: tuple[str, ...] = ()
 
 
-def file_split(manifest: Manifest, groups: NDArray[np.int64], path: Path) -> Split:
+def file_split(manifest: Manifest, groups: NDArray[np.int64], file: str | Path) -> Split:
     """Take the parts from a table of the user, such as another run's split.csv.
 
     Args:
         manifest: the N images; those that the table does not list are in no part.
         groups: group ids, (N,).
-        path: a CSV table with the columns ``file`` and ``part``: train, val or test.
+        file: a CSV table with the columns ``file`` and ``part``: train, val or test.
 
     Returns:
         The parts; `check_split` has not seen them.
@@ -56,10 +56,11 @@ def file_split(manifest: Manifest, groups: NDArray[np.int64], path: Path) -> Spl
     Raises:
         UserError: a table that `read_column` refuses, or another part (files are named).
     """
+    path = Path(file).expanduser()
     found = read_column(path, "part", manifest, setting="split.file", complete=False)
     wrong = [
-        f"'{file}' in '{part}'"
-        for file, part in zip(manifest.files, found, strict=True)
+        f"'{name}' in '{part}'"
+        for name, part in zip(manifest.files, found, strict=True)
         if part not in (None, *PARTS)
     ]
     if wrong:

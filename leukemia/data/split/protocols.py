@@ -34,7 +34,7 @@ Range = tuple[int, int]
 
 def paper_split(
     manifest: Manifest,
-    groups: NDArray[np.int64],
+    identical: NDArray[np.int64],
     n_classes: int,
     *,
     seed: int,
@@ -52,7 +52,7 @@ def paper_split(
 
     Args:
         manifest: the N images; a file's number is the last run of digits before its suffix.
-        groups: group ids, (N,).
+        identical: groups of identical files, (N,).
         n_classes: number of classes.
         seed: draws the validation images of ``random``.
         validation: ``random`` draws ``n_val`` images a class, whole groups at a time; ``block``
@@ -84,14 +84,14 @@ def paper_split(
                     f"Class {class_folder(manifest, label)} has {n} files numbered {first} to "
                     f"{last}, not {last - first + 1}."
                 )
-    both, left_out = leave_out_copies(both, test, manifest, groups, "train and val", "test")
+    both, left_out = leave_out_copies(both, test, manifest, identical, "train and val", "test")
     notes += left_out
     if validation == "block":
         val = np.intersect1d(both, within(block_start, block_start + n_val - 1))
     else:
-        val = _random_validation(manifest, groups, both, n_val, n_classes, seed)
+        val = _random_validation(manifest, identical, both, n_val, n_classes, seed)
     train = np.setdiff1d(both, val)
-    train, left_out = leave_out_copies(train, val, manifest, groups, "train", "val")
+    train, left_out = leave_out_copies(train, val, manifest, identical, "train", "val")
     notes += left_out
     parts = {"train": train, "val": val, "test": test}
     for label in range(n_classes):
@@ -107,7 +107,7 @@ def paper_split(
                     f"(train and val: numbers {train_numbers[0]} to {train_numbers[1]}, "
                     f"test: {test_numbers[0]} to {test_numbers[1]}): {_OTHER_DATA}"
                 )
-    return Split(parts, groups, tuple(notes))
+    return Split(parts, identical, tuple(notes))
 
 
 def _check_validation(validation: str, block_start: int, n_val: int, numbers: Range) -> None:

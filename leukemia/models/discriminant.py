@@ -1,8 +1,5 @@
-"""A linear head in closed form, for embeddings of a frozen backbone."""
+"""Linear heads that know their data before any gradient, for embeddings of a frozen backbone."""
 
-from collections.abc import Mapping
-
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,10 +11,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.preprocessing import StandardScaler
 
 from leukemia.errors import UserError
-from leukemia.models.classifier import Classifier
 from leukemia.models.head import LinearHead, Whitening, check_covariance
-from leukemia.training.hardware import Hardware
-from leukemia.training.stage import History, interruptible, make_trainer
 
 FOLDS = 8
 _HOTTEST = 1000.0
@@ -25,6 +19,63 @@ _LEAST = 1e-9  # variance that every direction has, of rows whose features have 
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class DiscriminantHead(LinearHead):
+    """A linear head in closed form: linear discriminant analysis, and no gradient.
+
+    Args:
+        in_dim: size d of an embedding.
+        n_classes: number of classes.
+
+    Raises:
+        UserError: embeddings that are too long for a covariance.
+    """
+
+    closed_form = True
+
+    def __init__(self, in_dim: int, n_classes: int = 4) -> None:
+        """Build the layer."""
+        super().__init__(in_dim, n_classes)
+
+    def start(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        labels: Ints,
+        weights: torch.Tensor | None = None,
+        sources: Ints | None = None,
+    ) -> None:
+        """Fit the head, see `fit_discriminant`."""
+        fit_discriminant(self, embeddings, labels, weights, sources)
+
+
+class WhitenedHead(LinearHead):
+    """A linear layer that starts as the discriminant, and goes on by gradients from there.
+
+    Its embeddings are in coordinates where the classes' common covariance is even.
+
+    Args:
+        in_dim: size d of an embedding.
+        n_classes: number of classes.
+        dropout: share of the embedding set to zero in training, in [0, 1).
+
+    Raises:
+        UserError: a dropout out of range, or embeddings that are too long for a covariance.
+    """
+
+    def __init__(self, in_dim: int, n_classes: int = 4, dropout: float = 0.0) -> None:
+        """Build the layer."""
+        super().__init__(in_dim, n_classes, dropout, whiten=True)
+
+    def start(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        labels: Ints,
+        weights: torch.Tensor | None = None,
+        sources: Ints | None = None,
+    ) -> None:
+        """Start as the discriminant, see `fit_discriminant`."""
+        fit_discriminant(self, embeddings, labels, weights, sources)
 
 
 @torch.no_grad()
@@ -75,21 +126,6 @@ def fit_discriminant(
     if weights is not None:
         head.classify.bias.add_(weights.log())
     return temperature
-
-
-def start_at_discriminant(
-    module: Classifier, known: tuple[npt.NDArray[np.float32], Ints, Ints | None]
-) -> None:
-    """Set the head of ``module`` by `fit_discriminant`, with the weights that its loss has.
-
-    Args:
-        module: around a `LinearHead`.
-        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
-    """
-    assert isinstance(module.network, LinearHead)
-    module.cpu()  # embeddings were made where the hardware is
-    embeddings, labels, sources = known
-    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
 
 
 def _standardized(
@@ -172,37 +208,3 @@ def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:
         covariance += prior * scaler.scale_ * shrunk * scaler.scale_[:, None]
     coefficients = solve(covariance, means.T, assume_a="pos").T
     return coefficients, np.log(priors) - (means * coefficients).sum(1) / 2, covariance
-
-
-def fit_discriminant_stage(
-    module: Classifier,
-    data: L.LightningDataModule | None,
-    known: tuple[npt.NDArray[np.float32], Ints, Ints | None],
-    hardware: Hardware,
-    history: History,
-) -> None:
-    """Set the head of ``module`` by its training embeddings; the history gets one row.
-
-    The two terms of the dual loss are measured, not minimised: of its settings only the weights
-    of the classes count.
-
-    Args:
-        module: around a `LinearHead`.
-        data: has the loader of validation embeddings; ``None`` where there is no validation.
-        known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
-        hardware: where validation is measured.
-        history: of this stage.
-    """
-    start_at_discriminant(module, known)
-    embeddings, labels, _ = known
-    module.eval()
-    with torch.no_grad():
-        terms = module.loss(module(torch.from_numpy(embeddings)), torch.from_numpy(labels))
-    measured: Mapping[str, float] = {}
-    if data is not None:
-        with interruptible():
-            (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
-    module.train()  # as a stage by gradients leaves it
-    train = {f"train_{name}": float(value) for name, value in terms._asdict().items()}
-    history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})
-    history.write(history.rows)

@@ -1,0 +1,69 @@
+"""From ``loss``, ``stage.*.optimizer`` and ``schedule`` to what a network learns by."""
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from leukemia.check import check_number
+from leukemia.compose.objects import arguments_of, call, make, prepare
+from leukemia.compose.preprocess import build_classes
+from leukemia.models.schedule import decay_groups
+
+
+def build_loss(cfg: DictConfig) -> nn.Module:
+    """Return the loss of ``loss.*``: of logits (N, C) and labels (N,)."""
+    return make(
+        cfg.loss,
+        "loss",
+        nn.Module,
+        benign_index=build_classes(cfg).benign_index,
+        n_classes=len(cfg.data.classes.names),
+    )
+
+
+def build_optimizer(
+    node: DictConfig, path: str
+) -> Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]:
+    """Return what makes the optimizer of named parameters.
+
+    Biases and norms are spared its ``weight_decay``.
+
+    Raises:
+        UserError: no such optimizer, or a setting that it does not take.
+    """
+    if "lr" in node:
+        check_number(f"{path}.lr", node.lr, "above 0", lambda x: x > 0)
+    decay = node.get("weight_decay", 0.0)
+    check_number(f"{path}.weight_decay", decay, "a number from 0 on", lambda x: x >= 0)
+    ready = prepare(node, path)
+
+    def optimizer(params: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
+        found = call(ready, path, params=decay_groups(params, decay))
+        assert isinstance(found, Optimizer)
+        return found
+
+    return optimizer
+
+
+def build_schedule(cfg: DictConfig, stage: str) -> Callable[[Optimizer, int], LRScheduler]:
+    """Return what makes the scheduler of a stage: its own, or the one of ``schedule=``.
+
+    Raises:
+        UserError: no such schedule, or a setting that it does not take.
+    """
+    own = cfg.stage[stage].schedule
+    node, path = (cfg.schedule, "schedule") if own is None else (own, f"stage.{stage}.schedule")
+    ready = prepare(node, path)
+    if "optimizer" not in arguments_of(node, path):  # one of ours, called with both
+        made = call(ready, path)
+        return cast(Callable[[Optimizer, int], LRScheduler], made)
+
+    def schedule(optimizer: Optimizer, steps: int) -> LRScheduler:
+        found = call(ready, path, optimizer=optimizer, total_steps=steps)
+        return cast(LRScheduler, found)
+
+    return schedule
