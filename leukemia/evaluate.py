@@ -63,8 +63,7 @@ def score(cfg: DictConfig) -> None:
     from leukemia.measure.ood import told
     from leukemia.measure.predictions import Predictions
     from leukemia.report.findings import Findings
-    from leukemia.report.html import write_report
-    from leukemia.report.plates import write_figures
+    from leukemia.report.html import write_figures, write_report
     from leukemia.report.sections.mistakes import worst_mistakes
     from leukemia.report.table import print_operating, print_summary
     from leukemia.runs.directory import write_json

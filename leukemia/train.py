@@ -15,7 +15,7 @@ from leukemia.disk import check_writable
 from leukemia.errors import UserError
 from leukemia.runs.directory import RunDir, open_run, write_json
 from leukemia.runs.environment import Sessions, environment, together
-from leukemia.runs.own import write_own
+from leukemia.runs.plain import write_own
 from leukemia.settings.settled import (
     KEPT,
     choices_for,

@@ -151,7 +151,7 @@ def test_a_study_without_its_experiment(tmp_path: Path):
 def test_a_group_takes_options_alone(group: str, value: str):
     line = attempt("train", ["data=synthetic"], f"{group}={value}")
     assert line is not None
-    assert group in line
+    assert group.partition("@")[0] in line
     assert "\n" not in line
 
 

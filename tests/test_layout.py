@@ -21,7 +21,7 @@ STAIRS = {
     "report": {"measure"},
     "compose": {"data", "models", "settings", "training"},
     "runs": {"compose", "data", "measure", "models", "report", "settings", "training"},
-    "tracking": {"measure", "report", "runs"},
+    "tracking": {"measure", "report", "runs", "settings"},
     "audit": {"cli", "compose", "data", "measure", "report", "runs"},
     "study": {"cli", "compose", "data", "measure", "report", "runs", "settings", "tracking"},
 }

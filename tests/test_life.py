@@ -30,10 +30,11 @@ from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
 from leukemia.runs.directory import RunDir, open_run
 from leukemia.runs.environment import Sessions, together
-from leukemia.runs.own import write_own
+from leukemia.runs.plain import write_own
 from leukemia.settings import settled as machine
+from leukemia.training.bar import Bar
 from leukemia.training.hardware import Hardware
-from leukemia.training.stage import Bar, interruptible, make_trainer
+from leukemia.training.stage import interruptible, make_trainer
 from tests.commands import (
     CLASSES,
     SMALL,

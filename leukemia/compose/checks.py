@@ -6,11 +6,16 @@ from leukemia.check import check_count
 from leukemia.compose.data import build_augmenter, build_splitter
 from leukemia.compose.model import build_stages, check_views
 from leukemia.compose.network import MOST_PIXELS, MOST_THREADS, check_runtime, takes_network
-from leukemia.compose.objects import prepare, target_of
-from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
+from leukemia.compose.parts import (
+    build_callbacks,
+    build_loss,
+    build_optimizer,
+    build_schedule,
+)
 from leukemia.compose.preprocess import build_preprocess
 from leukemia.errors import UserError
 from leukemia.settings import schema
+from leukemia.settings.objects import prepare, target_of
 from leukemia.training.stage import Stage
 
 LARGEST_SEED = 2**32 - 1  # that numpy's older generators, inside scikit-learn, take
@@ -27,6 +32,7 @@ def check_settings(cfg: DictConfig) -> None:
     check_count("seed", cfg.seed, 0, LARGEST_SEED)
     check_runtime(cfg.runtime)
     build_loss(cfg)
+    build_callbacks(cfg)
     prepare(cfg.trainer, "trainer")
     images = cfg.data.name != "embeddings"
     if cfg.data.get("workers") is not None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_count
-from leukemia.compose.objects import TARGET, call, make, prepare, target_of
 from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir, find_root
 from leukemia.data.augment import Augmenter, AugmentSpec
 from leukemia.data.datamodule import ArrayDataModule, EmbeddingDataModule, SmearDataModule
@@ -23,6 +22,7 @@ from leukemia.data.split.leaky import PooledDataModule
 from leukemia.data.split.parts import Split
 from leukemia.data.split.protocols import balance
 from leukemia.errors import UserError
+from leukemia.settings.objects import TARGET, call, make, prepare, target_of
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import Splitter

@@ -14,7 +14,6 @@ from torch import nn
 from leukemia.check import check_choice, check_count, check_switch
 from leukemia.compose.data import Sources
 from leukemia.compose.network import MODEL_PARTS, takes_network
-from leukemia.compose.objects import TARGET, make, target_of
 from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_classes, cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
@@ -22,6 +21,7 @@ from leukemia.data.split.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
 from leukemia.models.network import Network
+from leukemia.settings.objects import TARGET, make, target_of
 from leukemia.settings.settled import last_stage
 from leukemia.training.embedded import MoreViews, drawn_views, embedded, paper_views_of
 from leukemia.training.hardware import Hardware

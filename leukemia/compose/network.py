@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from leukemia.check import check_count, check_number
-from leukemia.compose.objects import TARGET, arguments_of, call, make, prepare
 from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_classes
 from leukemia.data.image.colour import channel_moments
 from leukemia.errors import UserError
 from leukemia.models.backbone import Backbone, WithMagenta
 from leukemia.models.network import Network, Normalize
+from leukemia.settings.objects import TARGET, arguments_of, call, make, prepare
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
 
 _THREADS = torch.get_num_threads()
@@ -64,7 +64,7 @@ def build_hardware(cfg: DictConfig) -> Hardware:
         progress=runtime.progress,
         save_every=runtime.save_every,
         keep_last=runtime.keep_last,
-        trainer=_trainer(trainer),
+        trainer=partial(_trainer, trainer),
     )
 
 
@@ -213,6 +213,8 @@ def _build_whole(cfg: DictConfig) -> tuple[Network, str]:
     Raises:
         UserError: ``model`` names no LightningModule, or the stage ``head`` is asked for.
     """
+    import lightning as L  # here, as to predict by another network takes none of it
+
     name = "finetune"
     module = make(
         cfg.model,

@@ -1,7 +1,7 @@
-"""From ``loss``, ``stage.*.optimizer`` and ``schedule`` to what a network learns by."""
+"""From ``loss``, ``stage``, ``schedule`` and ``callbacks`` to how a network learns."""
 
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from omegaconf import DictConfig
 from torch import nn
@@ -9,9 +9,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from leukemia.check import check_number
-from leukemia.compose.objects import arguments_of, call, make, prepare
 from leukemia.compose.preprocess import build_classes
 from leukemia.models.schedule import decay_groups
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+from leukemia.settings.objects import arguments_of, call, make, prepare
 
 
 def build_loss(cfg: DictConfig) -> nn.Module:
@@ -67,3 +70,19 @@ def build_schedule(cfg: DictConfig, stage: str) -> Callable[[Optimizer, int], LR
         return cast(LRScheduler, found)
 
     return schedule
+
+
+def build_callbacks(cfg: DictConfig) -> "list[Callback]":
+    """Return the callbacks of ``callbacks=``, new ones for each stage.
+
+    Raises:
+        UserError: no such callback, or a setting that it does not take.
+    """
+    from lightning.pytorch.callbacks import Callback
+
+    nodes = cfg.get("callbacks") or {}
+    return [
+        make(node, f"callbacks.{name}", Callback)
+        for name, node in nodes.items()
+        if node is not None
+    ]

@@ -6,11 +6,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_switch
 from leukemia.classes import Classes
-from leukemia.compose.objects import TARGET, call, make, prepare
 from leukemia.data.image.mask import MaskSpec
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
+from leukemia.settings.objects import TARGET, call, make, prepare
 
 
 def build_classes(cfg: DictConfig) -> Classes:

@@ -58,6 +58,8 @@ _TOPS = {
     **{"brightness": 10.0, "contrast": 10.0, "saturation": 10.0},
     **{"blur_kernel": 99, "blur_sigma": 100.0},
 }
+TRANSFORMS = (A.BasicTransform, A.BaseCompose)
+"""What a transform of albumentations is."""
 BORDERS = {"black": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT_101}
 
 
@@ -152,7 +154,7 @@ class Augmenter:
         Raises:
             UserError: another kind of augmentation.
         """
-        if not isinstance(spec, AugmentSpec | A.BasicTransform | A.BaseCompose):
+        if not isinstance(spec, (AugmentSpec, *TRANSFORMS)):
             raise UserError(
                 f"Expected augment.spec to be an AugmentSpec, or a transform of albumentations, "
                 f"but got a {type(spec).__name__}."

@@ -81,6 +81,10 @@ def _model(found: Findings) -> Iterator[str]:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
+    def name_of(node: str) -> str:
+        return str(at(f"{node}._target_")).rpartition(".")[2]
+
+    whole = name_of("model.backbone") == "BaselineCNN"
     classes = next(iter(found.predictions.values())).classes
     stages = list(dict.fromkeys(str(row["stage"]) for row in found.history if row.get("stage")))
     rows = [
@@ -88,13 +92,13 @@ def _model(found: Findings) -> Iterator[str]:
         ("Classes", f"{', '.join(classes.names)}; every class but {classes.benign} is cancer"),
     ]
     if at("data.name") == "embeddings":
-        rows += [("Input", "embeddings made elsewhere"), ("Network", at("model.head.name"))]
+        rows += [("Input", "embeddings made elsewhere"), ("Network", name_of("model.head"))]
     elif config:
         masked = f"crop: {at('crop.mode')}; mask: {at('mask.order')}"
         if at("mask.background"):
             masked += f", the rest at {at('mask.background'):g} of its light"
-        if at("stain.method") not in (None, "none"):
-            masked = f"stain normalised: {at('stain.method')}; {masked}"
+        if at("stain._target_"):
+            masked = f"stain normalised: {name_of('stain')}; {masked}"
         if at("stain.grey"):
             masked = f"grey; {masked}"
         layers = at("model.backbone.layers")
@@ -104,10 +108,10 @@ def _model(found: Findings) -> Iterator[str]:
             masked += f"; the network sees it at {at('model.backbone.resize')} pixels"
         rows += [
             ("Input", f"RGB image, {at('crop.size')} pixels square ({masked})"),
-            ("Network", " + ".join(filter(None, (backbone, at("model.head.name"))))),
+            ("Network", backbone if whole else f"{backbone} + {name_of('model.head')}"),
             ("Initial weights", Path(at("model.backbone.weights") or "random").name),
         ]
-    closed = at("model.head.fit") == "discriminant"
+    closed = name_of("model.head") == "DiscriminantHead"
     for name in stages:
         kept = f"best validation {at(f'stage.{name}.monitor')}"
         if name == "refit":

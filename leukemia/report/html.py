@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from leukemia.atomic import write_text
+from leukemia.atomic import write_bytes, write_text
+from leukemia.report.curves import roc_and_pr
+from leukemia.report.decisions import (
+    decision_curve,
+    reliability_before_after,
+    risk_coverage_curves,
+)
+from leukemia.report.figures import class_bars, confusion_matrix, render
 from leukemia.report.findings import Findings
 from leukemia.report.page import page
 from leukemia.report.sections.mistakes import attention, gallery, lists
@@ -43,3 +50,31 @@ def write_report(path: Path, found: Findings) -> None:
     used = len(page(found.title, [*figures, *tables]).encode())
     pictures = gallery(found, min(_GALLERY, LIMIT - used - 10_000))
     write_text(path, page(found.title, [*figures, *pictures, *tables]))
+
+
+def write_figures(folder: Path, found: Findings) -> None:
+    """Write the figures of each judged part as `<figure>_<part>.png`.
+
+    Args:
+        folder: where to; made where it is missing.
+        found: with a calibration and what `judge` returned.
+
+    Raises:
+        ValueError: there is no calibration.
+    """
+    fitted = found.calibration
+    if fitted is None:
+        raise ValueError("Expected a calibration, but got none.")
+    for name in found.judged:
+        part, figures = found.predictions[name], found.metrics[name]
+        calibrated = {name: fitted.calibrated(part)}
+        drawn = {
+            "confusion": confusion_matrix(figures["confusion"], part.classes),
+            "classes": class_bars(figures, part.classes),
+            "roc_pr": roc_and_pr({name: part}),
+            "reliability": reliability_before_after(name, part, fitted),
+            "decision_curve": decision_curve(calibrated, fitted.threshold),
+            "referral": risk_coverage_curves(calibrated, fitted.threshold),
+        }
+        for what, figure in drawn.items():
+            write_bytes(folder / f"{what}_{name}.png", render(figure))

@@ -21,10 +21,18 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import create_text, write_text
-from leukemia.compose.objects import check_trusted
 from leukemia.errors import UserError
-from leukemia.runs.own import check_own, note_own
-from leukemia.runs.plain import check_inside, read_json, read_settings, walk
+from leukemia.runs.plain import (
+    check_inside,
+    check_own,
+    is_figure,
+    note_own,
+    read_figures,
+    read_json,
+    read_settings,
+    walk,
+)
+from leukemia.settings.objects import check_trusted
 from leukemia.text import as_cell, as_words
 
 NEEDED: Final = (
@@ -42,10 +50,6 @@ SEALED: Final = (
 # All that DONE was in earlier versions.
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4})?\s*")
 _LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.atomic`, where it was killed
-_FIGURES: Final = (
-    *("n", "accuracy", "macro_f1", "cancer_recall", "cancer_specificity"),
-    *("roc_auc", "average_precision", "nll", "brier", "ece"),
-)
 _GROUPS: Final = (
     *("data", "split", "stain", "mask", "crop", "augment"),
     *("model", "stage", "loss", "schedule", "trainer", "runtime", "report"),
@@ -316,7 +320,7 @@ class RunDir:
         if self.done:
             self.verify("environment.json")
         found = read_json(self.environment)
-        if not _is_figure(found.get("wall_seconds")):
+        if not is_figure(found.get("wall_seconds")):
             raise UserError(
                 f"'{self.environment}' holds no wall_seconds: bring it back from a copy, or train "
                 f"the run anew."
@@ -330,29 +334,6 @@ def sweep(folder: Path) -> None:
         half = path.suffix == ".partial" and path.parent.name == "checkpoints"
         if (half or _LEFT.fullmatch(path.name)) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
-
-
-def read_figures(path: Path, part: str) -> dict[str, Any]:
-    """Return the figures of a part from a metrics.json, as `summarize` returned them.
-
-    Raises:
-        UserError: they are not there, or none.
-    """
-    found = read_json(path).get(part)
-    if (
-        not isinstance(found, dict)
-        or not isinstance(found.get("interval"), dict)
-        or not all(_is_figure(found.get(name, "")) for name in _FIGURES)
-    ):
-        raise UserError(
-            f"'{path}' holds no figures of the part '{part}': bring it back from a copy, or train "
-            f"the run anew."
-        )
-    return found
-
-
-def _is_figure(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def sha256_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Files that may come from a stranger, read as data: of bounded size, plain values, no links."""
 
+import hashlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leukemia.atomic import write_text
 from leukemia.errors import UserError
 
 SETTINGS: Final = 100_000
@@ -21,6 +23,10 @@ LARGE: Final = 100_000_000
 
 _DEEP: Final = 30
 _FOREIGN: Final = ("wandb",)  # W&B links its logs into the user's cache
+_FIGURES: Final = (
+    *("n", "accuracy", "macro_f1", "cancer_recall", "cancer_specificity"),
+    *("roc_auc", "average_precision", "nll", "brier", "ece"),
+)
 REMEDY: Final = "Bring it back from a copy, or train the run anew."
 
 
@@ -103,6 +109,30 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def read_figures(path: Path, part: str) -> dict[str, Any]:
+    """Return the figures of a part from a metrics.json, as `summarize` returned them.
+
+    Raises:
+        UserError: they are not there, or none.
+    """
+    found = read_json(path).get(part)
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("interval"), dict)
+        or not all(is_figure(found.get(name, "")) for name in _FIGURES)
+    ):
+        raise UserError(
+            f"'{path}' holds no figures of the part '{part}': bring it back from a copy, or train "
+            f"the run anew."
+        )
+    return found
+
+
+def is_figure(value: object) -> bool:
+    """Whether a value of JSON is a number, or null."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def read_settings(path: Path) -> DictConfig:
     """Read settings as plain YAML: nothing is resolved, from the environment or elsewhere.
 
@@ -146,3 +176,46 @@ def _check_plain(node: object, key: str = "") -> None:
             _check_plain(value, key)
     elif isinstance(node, str) and ("${" in node or node == "???"):
         raise ValueError(f"{key} is '{node}', and a run's settings are plain values")
+
+
+NOTES = "settings.sha256"  # beside config.yaml: one line for each that the run has had
+
+
+def note_own(config: Path, text: str) -> None:
+    """Note a run's settings before they are written, so that a kill leaves none that are unknown.
+
+    Args:
+        config: the run's config.yaml.
+        text: what it is to hold.
+    """
+    notes = config.with_name(NOTES)
+    before = notes.read_text(encoding="utf-8") if notes.is_file() else ""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if digest not in before.split():
+        write_text(notes, f"{before}{digest}\n")
+
+
+def write_own(config: Path, text: str) -> None:
+    """Replace a run's settings by others of its own."""
+    note_own(config, text)
+    write_text(config, text)
+
+
+def check_own(config: Path) -> None:
+    """Refuse settings that an unfinished run did not write; of a finished one `DONE` knows them.
+
+    Args:
+        config: the run's config.yaml; without notes beside it nothing is known.
+
+    Raises:
+        UserError: they have changed since the run began.
+    """
+    notes = config.with_name(NOTES)
+    if not notes.is_file():
+        return
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()
+    if digest not in notes.read_text(encoding="utf-8", errors="replace").split():
+        raise UserError(
+            f"'{config}' has changed since the run began, whose figures would be of two settings: "
+            f"bring it back from a copy, or start a new run."
+        )

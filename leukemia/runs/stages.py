@@ -13,6 +13,7 @@ from leukemia.compose.model import (
     refit_stage,
 )
 from leukemia.compose.network import build_network
+from leukemia.compose.parts import build_callbacks
 from leukemia.data.datamodule import fit_workers
 from leukemia.models.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
@@ -79,7 +80,16 @@ class Fitting:
         else:
             if fitted == "head":
                 start(module, data.training_rows())
-            fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
+            fit_stage(
+                module,
+                data,
+                stage,
+                self.hardware,
+                self.run.checkpoints,
+                history,
+                more=build_callbacks(self.cfg),
+                loggers=self.trackers.loggers,
+            )
         self.sessions.note()
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
         state = {"stage": stage.name, "state_dict": network.state_dict(), "rows": history.rows}

@@ -72,9 +72,11 @@ def check(cfg: DictConfig, verb: str, chosen: Mapping[str, Any] | None = None) -
     wide = schema(verb)
     if chosen is not None:
         options = {str(group): name for group, name in chosen.items() if "hydra/" not in str(group)}
-        logged = content.get("logger")
-        if isinstance(logged, dict):
-            options["logger"] = tuple(option for option in options_of("logger") if option in logged)
+        for group in _NAMED_NODES:
+            inside = content.get(group)
+            if isinstance(inside, dict):
+                found = tuple(one for one in options_of(group) if one in inside)
+                options[group] = ("none", *found)
         absent = set(chosen_by(verb)) - set(options)
         for group in absent:
             if "none" not in options_of(group.partition("@")[0]):
@@ -183,6 +185,7 @@ def _also(*paths: str) -> Iterator[Kind]:
 
 
 TARGET = "_target_"
+_NAMED_NODES = ("callbacks", "logger")
 
 
 def _of_others(content: object, known: Schema) -> set[str]:
@@ -236,7 +239,10 @@ def _check_node(
     for key, value in node.items():
         name = f"{path}.{key}".lstrip(".")
         if name not in known.kinds:
-            if TARGET in node:  # its arguments, which are looked at where it is made
+            if path in _NAMED_NODES and isinstance(value, dict) and TARGET in value:
+                continue  # one more, under a name of the user's
+            # Of another package's class, or the user's own: looked at where it is made.
+            if not str(node.get(TARGET, "leukemia.")).startswith("leukemia.") or path in others:
                 continue
             close = nearest(name, known.names())
             raise UserError(

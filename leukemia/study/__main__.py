@@ -46,7 +46,7 @@ def _make_dashboard(found: "Study", where: str) -> None:
         raise UserError(f"No trial of '{found.path}' has begun: a dashboard has none to show.")
     _, cfg = open_run(begun, trust=True)
     spec = dashboard.describe(
-        OmegaConf.select(cfg, "logger.group") or found.name,
+        OmegaConf.select(cfg, "logger.wandb.group") or found.name,
         [_single(cfg, key) for key in found.varied],
         metric=found.rule.metric,
     )
@@ -61,10 +61,11 @@ def _make_dashboard(found: "Study", where: str) -> None:
 
 
 def _single(cfg: DictConfig, key: str) -> str:
-    """Return where a run's settings hold the one value of a choice: ``model.head.name``."""
+    """Return where a run's settings hold the one value of a choice: ``model.name``."""
     for name in (key, f"model.{key}"):
         if (node := OmegaConf.select(cfg, name)) is not None:
-            return f"{name}.name" if OmegaConf.is_dict(node) and "name" in node else name
+            keys = node if OmegaConf.is_dict(node) else ()
+            return next((f"{name}.{key}" for key in ("name", "_target_") if key in keys), name)
     return key
 
 

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from leukemia.errors import UserError
 from leukemia.measure.metrics import summarize
 from leukemia.measure.predictions import Predictions
-from leukemia.runs.directory import RunDir, read_figures, write_json
+from leukemia.runs.directory import RunDir, write_json
+from leukemia.runs.plain import read_figures
 from leukemia.study.page import POOLED, fold_part, folds_file
 from leukemia.study.record import FOLD, Study, Trial
 

@@ -15,8 +15,8 @@ from leukemia.measure.predictions import read_predictions
 from leukemia.report.curves import roc_and_pr
 from leukemia.report.figures import confusion_matrix, save
 from leukemia.report.page import image, page, table
-from leukemia.runs.directory import RunDir, read_figures
-from leukemia.runs.plain import read_json
+from leukemia.runs.directory import RunDir
+from leukemia.runs.plain import read_figures, read_json
 from leukemia.study.figures import draw, known, label
 from leukemia.study.record import (
     DONE,

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from leukemia.errors import Pruned
 from leukemia.measure.predictions import Predictions
 from leukemia.report.history import Cell
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
     from leukemia.data.datamodule import ArrayDataModule
 
 History = Sequence[Mapping[str, Cell]]
@@ -18,8 +20,12 @@ CURVES = "curves"  # what is measured each epoch; the figures of a part stand un
 EPOCH = f"{CURVES}/epoch"  # the one step axis, counted on through all stages
 
 
+@runtime_checkable
 class Tracker(Protocol):
-    """Takes figures while a run goes on."""
+    """Takes figures while a run goes on, and what they are made of at its end.
+
+    Its attribute ``logger``, where it has one, is Lightning's, for what callbacks log.
+    """
 
     def log(self, history: History) -> None:
         """Take the rows of all epochs so far; those it has already are passed over."""
@@ -44,11 +50,12 @@ class Trackers:
 
     Args:
         trackers: any number, also none.
+        loggers: Lightning's, for the Trainer of every stage.
     """
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
+    def __init__(self, trackers: Sequence[Tracker], loggers: Sequence["Logger"] = ()) -> None:
         """Store the trackers."""
-        self.trackers = tuple(trackers)
+        self.trackers, self.loggers = tuple(trackers), tuple(loggers)
 
     def log(self, history: History) -> None:
         """Hand on the rows of all epochs so far."""
@@ -73,6 +80,8 @@ class Trackers:
         trace: TracebackType | None,
     ) -> None:
         """Close all trackers; a run that ended by an error, or Ctrl-C, failed."""
+        for logger in self.loggers:
+            logger.finalize("success" if kind in (None, Pruned) else "failed")
         for tracker in self.trackers:
             tracker.close(failed=kind not in (None, Pruned))
 
@@ -84,6 +93,11 @@ def curves(row: Mapping[str, Cell]) -> dict[str, float]:
         for name, value in row.items()
         if name != "epoch" and isinstance(value, int | float)
     }
+
+
+def not_in_history(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Lightning logs beside the losses and figures of history.csv."""
+    return {k: v for k, v in metrics.items() if not k.startswith(("train_", "val_", "epoch"))}
 
 
 def scalars(figures: Mapping[str, Any], prefix: str) -> dict[str, float]:

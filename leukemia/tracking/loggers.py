@@ -1,6 +1,6 @@
-"""Starts the trackers that ``logger=`` names.
+"""Starts the loggers that ``logger=`` names.
 
-Nothing of theirs is imported here: their import takes seconds.
+Nothing of theirs is imported before they are named: their import takes seconds.
 """
 
 import os
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from leukemia.errors import UserError
 from leukemia.report.history import read_history
 from leukemia.runs.directory import RunDir
+from leukemia.settings.objects import TARGET, make, prepare
 from leukemia.tracking.base import Tracker, Trackers
 
+_PACKAGES = {"tensorboard": "'leukemia[tensorboard]'", "mlflow": "mlflow"}
 # W&B reports how it is used to its maker, also from runs that are offline.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
@@ -25,36 +28,47 @@ def check_loggers(cfg: DictConfig) -> None:
     Raises:
         UserError: a package is missing, or W&B cannot be as WANDB_MODE wants it.
     """
-    if _chosen(cfg, "tensorboard") and find_spec("tensorboard") is None:
-        raise UserError(
-            "logger=tensorboard needs the package 'tensorboard', which is not installed: "
-            "pip install 'leukemia[tensorboard]' (a new run may use another logger instead)."
-        )
-    if _chosen(cfg, "wandb"):
+    for name, node in _nodes(cfg):
+        if name in _PACKAGES and find_spec(name) is None:
+            raise UserError(
+                f"logger={name} needs the package '{name}', which is not installed: "
+                f"pip install {_PACKAGES[name]} (a new run may use another logger instead)."
+            )
+        prepare(node, f"logger.{name}")
+    if "wandb" in dict(_nodes(cfg)):
         from leukemia.tracking.wandb import choose_mode
 
         choose_mode()
 
 
 def make_trackers(cfg: DictConfig, run: RunDir, more: Sequence[Tracker] = ()) -> Trackers:
-    """Start the trackers of ``logger=``, and tell them of the epochs of a run that goes on.
+    """Start what ``logger=`` names, and tell our own of the epochs of a run that goes on.
 
     Args:
         cfg: the settings, for which `check_loggers` did not raise.
-        run: the run directory.
-        more: others, which are told last, for one may end the run.
+        run: the run directory; a logger that takes a ``save_dir`` writes there.
+        more: other trackers, which are told last, for one may end the run.
     """
     trackers: list[Tracker] = []
-    if _chosen(cfg, "tensorboard"):
-        from leukemia.tracking.tensorboard import TensorBoardTracker
+    loggers: list[Logger] = []
+    for name, node in _nodes(cfg):
+        if node[TARGET].startswith("leukemia.tracking.wandb."):
+            from leukemia.tracking.wandb import choose_mode
 
-        trackers.append(TensorBoardTracker(cfg, run))
-    if _chosen(cfg, "wandb"):
-        from leukemia.tracking.wandb import WandbTracker, choose_mode
-
-        if (mode := choose_mode()) != "disabled":
-            trackers.append(WandbTracker(cfg, run, mode))
-    started = Trackers([*trackers, *more])
+            if choose_mode() == "disabled":
+                continue
+        made = make(node, f"logger.{name}", object, cfg=cfg, run=run, save_dir=str(run.path))
+        if isinstance(made, Logger):
+            loggers.append(made)
+        elif isinstance(made, Tracker):
+            trackers.append(made)
+        else:
+            raise UserError(
+                f"Expected logger.{name}._target_ to be a logger of Lightning's, but it makes a "
+                f"{type(made).__name__}."
+            )
+    loggers += [found for one in trackers if (found := getattr(one, "logger", None)) is not None]
+    started = Trackers([*trackers, *more], loggers)
     if run.history.is_file():
         with ExitStack() as on_error:  # one of them may end the trial here
             on_error.push(started.__exit__)
@@ -63,5 +77,6 @@ def make_trackers(cfg: DictConfig, run: RunDir, more: Sequence[Tracker] = ()) ->
     return started
 
 
-def _chosen(cfg: DictConfig, name: str) -> bool:
-    return bool((cfg.get("logger") or {}).get(name))
+def _nodes(cfg: DictConfig) -> list[tuple[str, DictConfig]]:
+    nodes = cfg.get("logger") or {}
+    return [(str(name), node) for name, node in nodes.items() if node is not None]

@@ -3,17 +3,32 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.tensorboard import SummaryWriter
 
 from leukemia.measure.predictions import Predictions
 from leukemia.report.curves import roc_and_pr
 from leukemia.report.figures import confusion_matrix
 from leukemia.runs.directory import RunDir
-from leukemia.tracking.base import History, Metrics, curves, scalars
+from leukemia.tracking.base import History, Metrics, curves, not_in_history, scalars
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule
+
+
+class _Beside(TensorBoardLogger):
+    """Takes what callbacks log; losses and figures are written by epoch over all stages."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write what is not in history.csv."""
+        super().log_metrics(not_in_history(metrics), step)
+
+    def finalize(self, status: str) -> None:
+        """Keep the file open: another stage may follow."""
+        self.experiment.flush()
+
+    def save(self) -> None:
+        """Write no hparams.yaml: config.yaml has all settings."""
 
 
 class TensorBoardTracker:
@@ -28,7 +43,8 @@ class TensorBoardTracker:
         """Open a new event file."""
         # A killed writer may have lost its last rows: all are written again, and what earlier
         # files hold is dropped by the reader.
-        self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=0)
+        self.logger = _Beside(run.path, "tensorboard", "", purge_step=0)
+        self.writer = self.logger.experiment
         self.writer.add_text("config", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
         self.sent = 0
 

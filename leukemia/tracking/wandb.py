@@ -3,23 +3,35 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
+import numpy as np
 import wandb
+from lightning.pytorch.loggers import WandbLogger
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from leukemia.atomic import write_text
 from leukemia.errors import UserError
 from leukemia.measure.predictions import Predictions
+from leukemia.report.sections.mistakes import worst_mistakes
 from leukemia.runs.directory import RunDir
 from leukemia.runs.plain import read_text
-from leukemia.tracking.base import CURVES, EPOCH, History, Metrics, curves, scalars
-from leukemia.tracking.media import charts, mistakes_table
+from leukemia.tracking.base import (
+    CURVES,
+    EPOCH,
+    History,
+    Metrics,
+    curves,
+    not_in_history,
+    scalars,
+)
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import ArrayDataModule
@@ -62,19 +74,47 @@ def choose_mode() -> Mode:
     return "offline"
 
 
+class _Beside(WandbLogger):
+    """Lightning's logger of the same W&B run, for what callbacks log beside the epochs."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send what is not in history.csv, together with the next epoch."""
+        if found := not_in_history(metrics):
+            self.experiment.log(found, commit=False)
+
+
 class WandbTracker:
     """One W&B run.
 
     Args:
-        cfg: the settings; ``logger`` and, in a study, ``study.name`` are read here.
+        cfg: the settings.
         run: the run directory, which also receives W&B's own files and the id of the W&B run.
-        mode: ``online`` or ``offline``; a server that does not answer turns the first into the
-            second.
+        project: of W&B.
+        group: of runs; ``None`` for the study's name.
+        tags: beside the names of data and model.
+        mistakes: rows, with images, in the table of each part's worst; 0 sends no image.
+        artifacts: send best.ckpt and split.csv.
+        timeout: seconds to wait at the end for what is not sent yet.
     """
 
-    def __init__(self, cfg: DictConfig, run: RunDir, mode: Mode) -> None:
-        """Start the W&B run, or go on with the one that the run directory names."""
-        self.logger, self.files = cfg.logger, run
+    def __init__(
+        self,
+        cfg: DictConfig,
+        run: RunDir,
+        project: str = "leukemia",
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        mistakes: int = 32,
+        artifacts: bool = False,
+        timeout: float = 300,
+    ) -> None:
+        """Start the W&B run, or go on with the one that the run directory names.
+
+        A server that does not answer makes it offline.
+        """
+        self.mistakes, self.artifacts, self.timeout = mistakes, artifacts, timeout
+        self.files = run
+        mode = choose_mode()
         if not run.wandb_id.is_file():
             write_text(run.wandb_id, uuid4().hex[:8])
         folder = run.path.absolute()
@@ -84,15 +124,15 @@ class WandbTracker:
         identity = {
             "id": _id_of(run),
             "resume": "allow",
-            "project": cfg.logger.project,
-            "group": cfg.logger.group or study or (folder.parent.name if self.trial else None),
+            "project": project,
+            "group": group or study or (folder.parent.name if self.trial else None),
             "name": f"{folder.parent.name}/{folder.name}" if self.trial else folder.name,
             "job_type": "+".join(cfg.stages),
-            "tags": [cfg.data.name, cfg.model.name, *cfg.logger.tags],
+            "tags": [cfg.data.name, cfg.model.name, *tags],
             "config": cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
         }
-        _put_aside(folder / "wandb", identity["id"])
-        self.run = _start({**identity, "dir": folder}, mode, cfg.logger.timeout)
+        _put_aside(folder / "wandb", str(identity["id"]))
+        self.run = _start({**identity, "dir": folder}, mode, timeout)
         self.run.define_metric(EPOCH, hidden=True)
         self.run.define_metric(f"{CURVES}/*", step_metric=EPOCH)
         # The server knows how far an earlier part of this run came. An offline part knows nothing,
@@ -100,6 +140,8 @@ class WandbTracker:
         self.sent = self.run.starting_step
         if not self.run.offline:
             _tell(f"W&B: {self.run.project_url if self.trial else self.run.url}")
+
+        self.logger = _Beside(experiment=self.run)
 
     def log(self, history: History) -> None:
         """Log the epochs that are new."""
@@ -114,9 +156,9 @@ class WandbTracker:
         with _kept_in(self.files.path / "wandb"):
             for part, table in predictions.items():
                 self.run.summary.update(scalars(metrics[part], part))
-                mistakes = mistakes_table(part, table, data, self.logger.mistakes)
+                mistakes = mistakes_table(part, table, data, self.mistakes)
                 self.run.log({f"{part}/mistakes": mistakes, **charts(part, table)})
-            if self.logger.artifacts:
+            if self.artifacts:
                 self._send("model", self.files.checkpoints / "best.ckpt")
                 self._send("split", self.files.split)
 
@@ -135,7 +177,7 @@ class WandbTracker:
             self.run.finish(exit_code=int(failed))
         except TimeoutError:
             _tell(
-                f"W&B: not all was sent within {self.logger.timeout} s; send the rest with: "
+                f"W&B: not all was sent within {self.timeout} s; send the rest with: "
                 f"wandb sync --include-online {parts}run-*"
             )
         if self.run.offline:
@@ -198,3 +240,81 @@ def _kept_in(folder: Path) -> Iterator[None]:
 def _tell(line: str) -> None:
     """Print a line once, however many trials this process runs."""
     print(line)
+
+
+_SIDE = 256  # pixels, longest side of an image in a table
+
+
+def charts(part: str, table: Predictions) -> dict[str, Any]:
+    """Confusion matrix, ROC and precision-recall curve, by key: ``val/roc``.
+
+    Args:
+        part: comes before every key.
+        table: the predictions. Without cancer, or without benign images, there are no curves;
+            W&B thins those of many images out.
+    """
+    names = list(table.classes.names)
+    found: dict[str, Any] = {
+        f"{part}/confusion": wandb.plot.confusion_matrix(
+            y_true=table.labels.tolist(),
+            preds=table.predicted.tolist(),
+            class_names=names,
+            title=f"{part}: confusion",
+        )
+    }
+    if 0 < table.cancer.mean() < 1:
+        shared: dict[str, Any] = {
+            "y_true": table.cancer.astype(int),
+            "y_probas": np.stack([1 - table.p_cancer, table.p_cancer], axis=1),
+            "labels": [table.classes.benign, "cancer"],
+            "classes_to_plot": [1],
+        }
+        found |= {
+            f"{part}/roc": wandb.plot.roc_curve(**shared, title=f"{part}: ROC, cancer"),
+            f"{part}/pr": wandb.plot.pr_curve(**shared, title=f"{part}: precision-recall, cancer"),
+        }
+    return found
+
+
+def mistakes_table(
+    part: str, table: Predictions, data: "ArrayDataModule", most: int
+) -> "wandb.Table":
+    """The worst mistakes, as `worst_mistakes` orders them.
+
+    Args:
+        part: whose rows ``table`` holds, in the order of ``data.parts``.
+        table: the predictions.
+        data: its images are shown, as the network saw them; embeddings have none.
+        most: rows at most; with 0 no image leaves the machine.
+    """
+    worst = worst_mistakes(table, most)
+    names = table.classes.names
+    columns: list[str | int] = [
+        "file",
+        "label",
+        "prediction",
+        "p_cancer",
+        *(f"p_{name}" for name in names),
+    ]
+    rows = [
+        [
+            table.files[i],
+            names[table.labels[i]],
+            names[table.predicted[i]],
+            float(table.p_cancer[i]),
+            *table.probabilities[i].tolist(),
+        ]
+        for i in worst
+    ]
+    if data.array is None or data.embed_dim is not None:
+        return wandb.Table(columns, rows)
+    images = data.array[data.parts[part][worst]]
+    return wandb.Table(
+        ["image", *columns], [[_picture(x), *row] for x, row in zip(images, rows, strict=True)]
+    )
+
+
+def _picture(pixels: NDArray[np.uint8]) -> "wandb.Image":
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE))
+    return wandb.Image(image, file_type="jpg")

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import lightning as L
 import torch
 
 from leukemia.check import check_choice
 from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    import lightning as L
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
@@ -27,7 +30,7 @@ class Hardware:
     progress: bool = True
     save_every: float = 0.0  # seconds at least between two states to resume from
     keep_last: bool = True  # the state after the last epoch
-    trainer: Callable[..., L.Trainer] = L.Trainer  # with those flags that a fit alone has
+    trainer: Callable[[], Callable[..., "L.Trainer"]] | None = None  # of a fit, with its flags
 
     @property
     def half(self) -> torch.dtype | None:

@@ -22,13 +22,13 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from leukemia.check import check_count, check_number
 from leukemia.errors import UserError
 from leukemia.models.classifier import Batch, Classifier
 from leukemia.models.network import Outputs, check_finite
 from leukemia.models.saved import PROGRESS, check_fits, load_checkpoint
+from leukemia.training.bar import Bar
 from leukemia.training.checkpoint import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -40,7 +40,6 @@ Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
 REFIT = "refit"
 AGAIN = "the figures are the same in the end"
-TOLD = ("train_loss", "val_nll", "val_accuracy")  # figures, beside a bar
 NOISE = (
     ".*does not have many workers.*",
     ".*DataLoader will create.*",
@@ -61,7 +60,7 @@ def make_trainer(
 
     Args:
         hardware: where and in which precision.
-        kind: ``hardware.trainer`` for a fit; predictions are made without its flags, whole.
+        kind: what ``hardware.trainer`` returns, for a fit; predictions are made without its flags, whole.
         callbacks: beside the bar.
         **settings: other flags.
     """
@@ -72,7 +71,8 @@ def make_trainer(
         warnings.filterwarnings("ignore", message=text)
     on_cpu = hardware.accelerator == "cpu"
     given = any(isinstance(one, ProgressBar) for one in callbacks)
-    bar = [Bar()] if hardware.progress and not given else []
+    stage = next((one.stage for one in callbacks if isinstance(one, History)), "training")
+    bar = [Bar(stage)] if hardware.progress and not given else []
     return kind(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
@@ -120,63 +120,6 @@ def interruptible() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
-
-
-class Bar(Callback):
-    """A bar of tqdm, as every verb shows one; none where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        """Show nothing yet."""
-        self.bar: tqdm | None = None
-
-    def _open(self, what: str, total: float, done: int = 0) -> None:
-        self.bar = tqdm(
-            desc=what, total=int(total), initial=done, leave=False, disable=None, unit="batch"
-        )
-
-    def _step(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count the batches of all epochs."""
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        stage = next((c.stage for c in callbacks if isinstance(c, History)), "training")
-        self._open(stage, trainer.estimated_stepping_batches, trainer.global_step)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Count a batch."""
-        self._step()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say which epoch ended, and what it measured."""
-        if self.bar is not None:
-            told = {k: float(v) for k, v in trainer.callback_metrics.items() if k in TOLD}
-            self.bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **told)
-
-    def on_train_end(self, *_: Any) -> None:
-        """Remove the bar."""
-        self._close()
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count the batches to predict."""
-        self._open("predicting", sum(trainer.num_predict_batches))
-
-    def on_predict_batch_end(self, *_: Any) -> None:
-        """Count a batch."""
-        self._step()
-
-    def on_predict_end(self, *_: Any) -> None:
-        """Remove the bar."""
-        self._close()
-
-    def on_exception(self, *_: Any) -> None:
-        """Remove the bar, so that what went wrong stands on a line of its own."""
-        self._close()
 
 
 @dataclass(frozen=True)
@@ -347,10 +290,11 @@ def fit_stage(
     del state  # up to three times the size of the weights
     if not over:
         files = AtomicCheckpointIO()
-        flags = getattr(hardware.trainer, "keywords", {})
+        kind = L.Trainer if hardware.trainer is None else hardware.trainer()
+        flags = getattr(kind, "keywords", {})
         trainer = make_trainer(
             hardware,
-            hardware.trainer,
+            kind,
             max_epochs=stage.epochs,
             callbacks=callbacks,
             logger=list(loggers),

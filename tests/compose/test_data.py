@@ -157,8 +157,8 @@ def test_a_file_split_needs_its_file():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(UserError, match="paper, stratified, grouped, kfold, file, leaky, but got"):
-        build_splitter(configured("split=stratified", "split.name=random"))
+    with pytest.raises(UserError, match=r"split\._target_=nowhere\.Split cannot be imported"):
+        build_splitter(configured("split=stratified", "split._target_=nowhere.Split"))
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,22 @@ FIGURE |= {"n": 4, "roc_auc": 0.5, "average_precision": 0.5, "brier": 1.0, "ece"
 FIGURE |= {"interval": {}}
 CONFIG = """
 seed: 0
-model: {name: resnet18, head: {name: linear}}
-loss: {name: dual, lambda_bce: 1.0}
-logger: {wandb: true, group: null}
+model: {name: resnet18, head: {_target_: leukemia.models.head.LinearHead}}
+loss: {_target_: leukemia.models.loss.DualLoss, lambda_bce: 1.0}
+logger: {wandb: {group: null}}
 """
-OTHERS = ("data", "split", "stain", "mask", "crop", "augment", "stage", "schedule", "trainer")
+OTHERS = (
+    "data",
+    "split",
+    "stain",
+    "mask",
+    "crop",
+    "augment",
+    "stage",
+    "schedule",
+    "trainer",
+    "runtime",
+)
 CONFIG += "".join(f"{name}: {{}}\n" for name in (*OTHERS, "report"))
 
 
@@ -112,7 +123,7 @@ def test_offline_the_verb_writes_the_description_and_says_how_to_go_on(begun: Pa
     assert f"dashboard {begun / 'dashboard.json'} (W&B is offline" in done.stdout
     spec = json.loads((begun / "dashboard.json").read_text())
     # Choices of groups stand under their names.
-    assert spec["settings"] == ["seed", "model.name", "model.head.name", "loss.lambda_bce"]
+    assert spec["settings"] == ["seed", "model.name", "model.head._target_", "loss.lambda_bce"]
     assert spec["figures"][0] == "val/cancer_recall"
 
 

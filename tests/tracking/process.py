@@ -12,10 +12,10 @@ from leukemia.runs.directory import RunDir
 from leukemia.tracking.loggers import check_loggers, make_trackers
 
 
-def settings(**logger: object) -> DictConfig:
-    """What trackers read of a run's settings; `logger` changes those of logger=wandb."""
-    wandb = {
-        "wandb": True,
+def settings(*, wandb: bool = True, tensorboard: bool = False, **changes: object) -> DictConfig:
+    """What trackers read of a run's settings; `changes` are of those of logger=wandb."""
+    own = {
+        "_target_": "leukemia.tracking.wandb.WandbTracker",
         "project": "p",
         "group": None,
         "tags": ["mine"],
@@ -29,7 +29,12 @@ def settings(**logger: object) -> DictConfig:
             "stages": ["head", "finetune"],
             "data": {"name": "painted"},
             "model": {"name": "tiny"},
-            "logger": {**wandb, **logger},
+            "logger": {
+                "wandb": {**own, **changes} if wandb else None,
+                "tensorboard": {"_target_": "leukemia.tracking.tensorboard.TensorBoardTracker"}
+                if tensorboard
+                else None,
+            },
         }
     )
 

@@ -22,9 +22,9 @@ LOGGED = [
     "stage.head.epochs=3",
     "stage.finetune.epochs=2",
     "logger=[csv,wandb]",
-    "logger.tags=[mine]",
-    "logger.mistakes=5",
-    "logger.artifacts=true",
+    "logger.wandb.tags=[mine]",
+    "logger.wandb.mistakes=5",
+    "logger.wandb.artifacts=true",
     "runtime.tta=false",
     "report.map=null",
 ]

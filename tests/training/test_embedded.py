@@ -196,7 +196,7 @@ def test_the_default_recipe_is_whole_and_is_scored_again_alike(tmp_path: Path):
     done = run_here("train", *words, cache=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (run / "MODEL_CARD.md").read_text()
-    assert "| Network | resnet18 (layer1, layer2; whole and by magenta) + linear |" in card
+    assert "| Network | resnet18 (layer1, layer2; whole and by magenta) + WhitenedHead |" in card
     assert "; the network sees it at 96 pixels) |" in card
     assert "| Weights kept of stage head | best validation nll |" in card
     assert "| Weights kept of stage refit | the last, from training and validation together" in card
@@ -226,10 +226,7 @@ def test_magenta_is_not_looked_for_in_grey_images(tmp_path: Path):
     [
         (["head=discriminant", "stages=[finetune]"], "stages=[head]"),
         (["head=whitened", "stages=[finetune]"], "head=linear"),
-        (["head=probe", "model.head.fit=whitened"], "head=whitened"),
-        (["head=residual", "model.head.fit=discriminant"], "head=discriminant"),
-        (["head=probe", "model.head.fit=discriminant"], "head=discriminant"),
-        (["model.head.fit=svm"], "model.head.fit"),
+        (["+model.head.fit=svm"], "model.head.fit"),
         (["head=discriminant", "stages=[head]", "loss.lambda_bce=4"], "loss.lambda_bce=4"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import hydra
@@ -19,6 +21,28 @@ PACKAGES = ("leukemia", "torch", "torchvision", "lightning", "torchmetrics", "al
 """Whose classes the settings of a run may name without ``trust=true``."""
 
 OWN = ("leukemia.data.", "leukemia.models.", "leukemia.tracking.")
+FUNCTIONS = {
+    "leukemia.models.backbone.torchvision_backbone",
+    *(f"leukemia.data.split.grouped.{name}_split" for name in ("grouped", "kfold")),
+    *(f"leukemia.data.split.protocols.{name}_split" for name in ("paper", "stratified")),
+    "leukemia.data.split.leaky.leaky_split",
+    "leukemia.data.split.parts.file_split",
+}
+BASES = {
+    *("torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer"),
+    *("torch.optim.lr_scheduler.LRScheduler", "torchmetrics.metric.Metric"),
+    "lightning.pytorch.trainer.trainer.Trainer",
+    "lightning.pytorch.core.datamodule.LightningDataModule",
+    "lightning.pytorch.callbacks.callback.Callback",
+    *("lightning.pytorch.loggers.logger.Logger", "lightning.fabric.loggers.logger.Logger"),
+    "lightning.pytorch.profilers.profiler.Profiler",
+    "lightning.pytorch.strategies.strategy.Strategy",
+    "albumentations.core.transforms_interface.BasicTransform",
+    "albumentations.core.composition.BaseCompose",
+}
+"""What a class of another package must be one of: what models, trainings and data are made of."""
+
+_HERE = Path(__file__).resolve().parent.parent
 
 
 def make(
@@ -164,42 +188,28 @@ def check_trusted(cfg: DictConfig, whose: str) -> None:
 
 
 def _is_trusted(name: object) -> bool:
-    if not isinstance(name, str) or name.partition(".")[0] not in PACKAGES:
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        return False
+    if name.startswith(OWN):
+        return _is_own(name)
+    if name.partition(".")[0] not in PACKAGES:
         return False
     try:
         found = hydra.utils.get_object(name)
     except Exception:  # an import may raise anything
         return False
-    module = str(getattr(found, "__module__", ""))
-    if module.partition(".")[0] not in PACKAGES:
-        return False
-    if module.startswith(OWN):
-        return inspect.isclass(found) or found in _functions()
-    return inspect.isclass(found) and issubclass(found, _kinds())
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
+    return str(found.__module__).partition(".")[0] in PACKAGES and bool(kinds & BASES)
 
 
-def _functions() -> tuple[object, ...]:
-    from leukemia.models.backbone import torchvision_backbone
-
-    return (torchvision_backbone,)
-
-
-@functools.cache
-def _kinds() -> tuple[type, ...]:
-    import albumentations
-    import lightning as L
-    import torch
-    import torchmetrics
-    from lightning.pytorch.callbacks import Callback
-    from lightning.pytorch.loggers import Logger
-    from lightning.pytorch.profilers import Profiler
-    from lightning.pytorch.strategies import Strategy
-    from torch.optim.lr_scheduler import LRScheduler
-
-    return (
-        *(torch.nn.Module, torch.optim.Optimizer, LRScheduler, torchmetrics.Metric),
-        *(L.Trainer, L.LightningDataModule, Callback, Logger, Profiler, Strategy),
-        *(albumentations.BasicTransform, albumentations.BaseCompose),
+def _is_own(name: str) -> bool:
+    """Whether a class is written where its name says, or is of `FUNCTIONS`; imports nothing."""
+    if name in FUNCTIONS:
+        return True
+    module, _, last = name.rpartition(".")
+    source = _HERE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    return source.is_file() and bool(
+        re.search(rf"^class {last}\b", source.read_text(encoding="utf-8"), re.M)
     )
 
 
