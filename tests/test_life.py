@@ -429,14 +429,15 @@ def test_what_a_machine_lacks_of_a_run_is_replaced_and_what_is_asked_for_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    own = OmegaConf.create({"precision": "16-mixed", "accelerator": "cuda", "devices": [2]})
-    here = on_this_machine(own, {})
+    trainer = {"precision": "16-mixed", "accelerator": "cuda", "devices": [2]}
+    own = OmegaConf.create({"trainer": trainer, "runtime": {}})
+    here = on_this_machine(own, {}).trainer
     assert (here.precision, here.accelerator, here.devices) == ("auto", "auto", 1)
     told = capsys.readouterr().err
     assert "trainer.accelerator=cuda and trainer.precision=16-mixed" in told
     with pytest.raises(UserError, match=r"use trainer\.accelerator=cpu"):
         on_this_machine(own, {"accelerator": "gpu"})
-    assert on_this_machine(own, {"accelerator": "cpu", "precision": "32-true"}).precision
+    assert on_this_machine(own, {"accelerator": "cpu", "precision": "32-true"}).trainer
     assert capsys.readouterr().err == ""
 
 
@@ -444,7 +445,8 @@ def test_what_a_machine_lacks_of_a_run_is_replaced_and_what_is_asked_for_is_not(
 def test_every_verb_that_opens_a_run_takes_the_settings_of_the_machine(verb: str):
     keys = ["accelerator", "precision", "threads", "progress"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert set(keys) <= set(compose(verb).trainer)
+        cfg = compose(verb)
+        assert set(keys) <= {*cfg.trainer, *cfg.runtime}
 
 
 # --- loader processes
@@ -484,7 +486,7 @@ class Dying(Dataset[torch.Tensor]):
 
 def test_a_loader_process_that_dies_ends_in_one_line():
     with (
-        pytest.raises(UserError, match=r"loader process was lost.*trainer\.num_workers=0"),
+        pytest.raises(UserError, match=r"loader process was lost.*runtime\.num_workers=0"),
         interruptible(),
     ):
         list(DataLoader(Dying(), num_workers=1))

@@ -14,8 +14,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn import metrics as reference
+from torch import nn
+from torch.optim import SGD
 
 from leukemia.cli import CONF
+from leukemia.compose.parts import build_schedule
 from leukemia.data.files.images import read_image
 from leukemia.runs.finished import open_finished
 from leukemia.settings.settled import settle
@@ -109,11 +112,16 @@ def test_paths_of_a_run_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest
 
 def test_a_stage_may_have_a_schedule_of_its_own():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", ["schedule=cosine", "stage.finetune.schedule.name=constant"])
-    names = [cfg.stage[stage].schedule.name for stage in ("head", "finetune")]
-    assert names == ["cosine", "constant"]
-    for stage in cfg.stage.values():
-        assert set(stage.schedule) == set(cfg.schedule)
+        cfg = compose(
+            "train",
+            ["schedule=cosine", "+schedule@stage.finetune.schedule=constant"],
+        )
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    rates = {}
+    for stage in ("head", "finetune"):
+        scheduler = build_schedule(cfg, stage)(optimizer, 10)
+        rates[stage] = scheduler.lr_lambdas[0](10)
+    assert rates == {"head": pytest.approx(0.01), "finetune": 1.0}
 
 
 def test_unreadable_files_stop_a_run_or_are_left_out_and_listed(

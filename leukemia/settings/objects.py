@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.errors import UserError
+from leukemia.settings.schema import schema
 
 Made = TypeVar("Made")
 
@@ -21,13 +22,6 @@ PACKAGES = ("leukemia", "torch", "torchvision", "lightning", "torchmetrics", "al
 """Whose classes the settings of a run may name without ``trust=true``."""
 
 OWN = ("leukemia.data.", "leukemia.models.", "leukemia.tracking.")
-FUNCTIONS = {
-    "leukemia.models.backbone.torchvision_backbone",
-    *(f"leukemia.data.split.grouped.{name}_split" for name in ("grouped", "kfold")),
-    *(f"leukemia.data.split.protocols.{name}_split" for name in ("paper", "stratified")),
-    "leukemia.data.split.leaky.leaky_split",
-    "leukemia.data.split.parts.file_split",
-}
 BASES = {
     *("torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer"),
     *("torch.optim.lr_scheduler.LRScheduler", "torchmetrics.metric.Metric"),
@@ -190,6 +184,8 @@ def check_trusted(cfg: DictConfig, whose: str) -> None:
 def _is_trusted(name: object) -> bool:
     if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         return False
+    if name in of_conf():
+        return True
     if name.startswith(OWN):
         return _is_own(name)
     if name.partition(".")[0] not in PACKAGES:
@@ -202,10 +198,14 @@ def _is_trusted(name: object) -> bool:
     return str(found.__module__).partition(".")[0] in PACKAGES and bool(kinds & BASES)
 
 
+@functools.cache
+def of_conf() -> frozenset[str]:
+    """Return what the files of ``conf`` name, which is trusted without an import."""
+    return frozenset(str(name) for found in schema("train").targets.values() for name in found)
+
+
 def _is_own(name: str) -> bool:
-    """Whether a class is written where its name says, or is of `FUNCTIONS`; imports nothing."""
-    if name in FUNCTIONS:
-        return True
+    """Whether a class is written where its name says; nothing is imported."""
     module, _, last = name.rpartition(".")
     source = _HERE.joinpath(*module.split(".")[1:]).with_suffix(".py")
     return source.is_file() and bool(

@@ -60,7 +60,7 @@ def make_trainer(
 
     Args:
         hardware: where and in which precision.
-        kind: what ``hardware.trainer`` returns, for a fit; predictions are made without its flags, whole.
+        kind: what ``hardware.trainer`` returns, for a fit; predictions are whole, without flags.
         callbacks: beside the bar.
         **settings: other flags.
     """
