@@ -2,12 +2,12 @@
 
     python experiments/coverage/coverage.py [DATASETS]
 
-draws DATASETS (4,000) test sets for each case. Every group has a share of right images of its own
+draws DATASETS (10,000) test sets for each case. Every group has a share of right images of its own
 (beta distributed, so that the correlation within a group is the one asked for), and its images
 are right by that share. Writes proportions.csv (eight methods), robustness.csv (the package's
 method where shares are not beta distributed, the correlation is another, or groups are smaller),
-differences.csv (two runs on the same images) and figures.csv (the package's intervals of all
-figures, on a tenth of the datasets).
+differences.csv (two runs on the same images, a fifth of the datasets) and figures.csv (the
+package's intervals of all figures, a twentieth).
 """
 
 import csv
@@ -348,8 +348,8 @@ def _write(name: str, rows: Sequence[dict[str, object]]) -> None:
 
 
 if __name__ == "__main__":
-    n_datasets = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    n_datasets = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     _write("proportions.csv", list(proportions(n_datasets)))
     _write("robustness.csv", list(robustness(n_datasets)))
-    _write("differences.csv", list(differences(n_datasets // 4)))
-    _write("figures.csv", list(figures(n_datasets // 10)))
+    _write("differences.csv", list(differences(n_datasets // 5)))
+    _write("figures.csv", list(figures(n_datasets // 20)))

@@ -34,8 +34,9 @@ def compare(
     The 95% intervals are of the differences, paired: from how far leaving out a group moves both
     runs together (`of_difference`; `student` for NLL and ECE). Where the two decide alike on
     every image that counts, the groups have nothing to say: the interval is then the one-sided
-    upper limit for no disagreement among the groups, either way. P-values are of McNemar's exact test on single images, hence too small where groups hold
-    several; they are not corrected for the number of runs. A cancer decision is an argmax.
+    upper limit for no disagreement among the groups, either way. P-values are of McNemar's exact
+    test on single images, hence too small where groups hold several; they are not corrected for
+    the number of runs. A cancer decision is an argmax.
 
     Args:
         runs: predictions by the name of the run, two or more; the first is the reference. Their
@@ -44,12 +45,13 @@ def compare(
             every image stands for itself.
 
     Returns:
-        Plain values: `reference`; `n`; `n_groups`; `figures`, by run and by name (accuracy, cancer_recall,
-        cancer_specificity, nll, ece); and `differences`, one for each other run, with `run`;
-        `difference`, its figure less the reference's, by name, None where undefined; `interval`
-        by name; `groups`, by name, how many of them are `better`, `worse` and `equal` by the
-        figure, None for ECE, which no group has of its own; and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign),
-        each with the images that `only_run` and `only_reference` got right, and `p_value`.
+        Plain values: `reference`; `n`; `n_groups`; `figures`, by run and by name (accuracy,
+        cancer_recall, cancer_specificity, nll, ece); and `differences`, one for each other run,
+        with `run`; `difference`, its figure less the reference's, by name, None where undefined;
+        `interval` by name; `groups` by name, in how many of them the run is `better`, `worse` and
+        `equal` (None for ECE, which no group has of its own); and `mcnemar`, for `accuracy` (which
+        class) and `cancer` (cancer or benign), each with the images that `only_run` and
+        `only_reference` got right, and `p_value`.
 
     Raises:
         UserError: fewer than two runs, or a run whose classes, files or labels are not the

@@ -3,8 +3,8 @@
 Images of one acquisition or patient go right or wrong together, so that a test set is worth fewer
 images than it holds. How many is learnt from the groups themselves: from how far a figure moves
 when one of them is left out (the jackknife). Few groups say little of that, and none at all where
-nothing went wrong; so what is usual counts beside it, as `USUAL_GROUPS` groups would. The
-simulation that these constants were chosen by is in experiments/coverage.
+nothing went wrong; so one of the groups that make the variance up counts as a correlation of
+`USUAL_CORRELATION` would have it. The simulation that chose this is in experiments/coverage.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
 USUAL_CORRELATION = 0.5  # between two images of a group, where the groups do not say
-USUAL_GROUPS = 2  # how many groups that counts for
 
 
 def wilson(successes: int, n: int) -> Interval:
@@ -104,12 +103,13 @@ def jackknife(value: Floats, without: Floats) -> tuple[Floats, Floats]:
 
     Returns:
         The variance (...); and how many groups make it up (...): G where all count alike, 1
-        where one does alone, 0 where none moves the figure.
+        where one does alone, or none.
     """
     n = without.shape[-1]
     squares = (without - np.asarray(value)[..., None]) ** 2
     total = squares.sum(axis=-1)
-    return (n - 1) / n * total, ratio(total**2, (squares**2).sum(axis=-1))
+    support = ratio(total**2, (squares**2).sum(axis=-1))
+    return (n - 1) / n * total, np.maximum(np.nan_to_num(support, nan=1.0), 1.0)
 
 
 def of_share(
@@ -118,15 +118,14 @@ def of_share(
     usual: Floats,
     units: Floats,
     share: Floats | None = None,
-    least_variance: float = 0.0,
+    least_variance: Floats | float = 0.0,
 ) -> tuple[Floats, Floats]:
     """The interval of a figure between 0 and 1, of which 1 (or 0) means no mistake.
 
-    It is Wilson's, with as many trials as the figure's variance over groups is worth; the groups
-    that make that variance up are weighed against `USUAL_GROUPS` that have the usual one. Where
-    leaving out one group leaves no mistake, or there was none, the groups say nothing of the
-    good end: the interval then ends there, and its other end is one-sided, with whole groups as
-    trials.
+    It is Wilson's, with as many trials as the figure's variance over groups is worth, where one
+    of the groups that make that variance up is given the usual one. Where leaving out one group
+    leaves no mistake, or there was none, the groups say nothing of the good end: the interval
+    then ends there, and its other end is one-sided, with whole groups as trials.
 
     Args:
         value: the figure, (...).
@@ -142,11 +141,10 @@ def of_share(
         Lower and upper limits, (...); an end at 0 or 1 bounds nothing.
     """
     variance, support = jackknife(value, without)
-    beyond = np.maximum(np.nan_to_num(support) - 1, 0)
     per_trial = value * (1 - value)
     variance = np.maximum(variance, least_variance)
     seen = np.clip(np.nan_to_num(ratio(variance, per_trial)), 0, 1)
-    trials = (USUAL_GROUPS + beyond) / (USUAL_GROUPS / usual + beyond * seen)
+    trials = support / (1 / usual + (support - 1) * seen)
     low, high = score(value, trials)
     best, worst = (without >= 1).any(axis=-1), (without <= 0).any(axis=-1)
     shares = value if share is None else share
@@ -172,15 +170,16 @@ def of_groups(
         Lower and upper limits, (...); see `of_share`.
     """
     successes, trials = won.sum(axis=-1, keepdims=True), tried.sum(axis=-1, keepdims=True)
-    # Each group a trial: a group that went wrong by half counts as half a mistake.
-    share = (won / tried).mean(axis=-1)
+    value = (successes / trials)[..., 0]
     return of_share(
-        (successes / trials)[..., 0],
+        value,
         (successes - won) / (trials - tried),
         usual_trials(tried),
         np.asarray(float(won.shape[-1])),
-        share,
-        least_variance,
+        # Each group a trial: a group that went wrong by half counts as half a mistake.
+        share=(won / tried).mean(axis=-1),
+        # No test set is worth more images than it holds.
+        least_variance=np.maximum(least_variance, value * (1 - value) / trials[..., 0]),
     )
 
 
@@ -221,11 +220,11 @@ def student(value: float, without: Floats) -> Interval | None:
 def of_difference(
     value: float, without: Floats, differ: float, sizes: NDArray[np.int64]
 ) -> Interval:
-    """The interval of a difference of two proportions over the same images.
+    """Student's interval of a difference of two proportions over the same images.
 
-    As in `of_share`, the variance over groups is weighed against the usual one: that of a share
-    `differ` of images on which the two decide differently, of which nobody knows yet which way
-    one more group would go.
+    As in `of_share`, one of the groups that make up the variance is given the usual one: that of
+    a share `differ` of images on which the two decide differently, as if one group more did so
+    throughout.
 
     Args:
         value: the difference, in [-1, 1].
@@ -242,11 +241,10 @@ def of_difference(
         limit = 1 - float(at_least(np.asarray(1.0), np.asarray(n_groups)))
         return -limit, limit
     variance, support = (float(x) for x in jackknife(np.asarray(value), without))
-    beyond = max(np.nan_to_num(support) - 1, 0)
     one_more = (differ * n_groups + 1) / (n_groups + 1)
     usual = max(one_more - value**2, 0.0) / float(usual_trials(sizes))
-    variance = (USUAL_GROUPS * usual + beyond * variance) / (USUAL_GROUPS + beyond)
-    half = float(ndtri(0.5 + CONFIDENCE / 2)) * sqrt(variance)
+    variance = (usual + (support - 1) * variance) / support
+    half = float(stdtrit(n_groups - 1, 0.5 + CONFIDENCE / 2)) * sqrt(variance)
     return max(value - half, -1.0), min(value + half, 1.0)
 
 
@@ -319,19 +317,20 @@ def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
     Args:
         value: the figure, or None where it is undefined.
         interval: its lower and upper limit, or None. An end at 0 or 1 bounds nothing, and is not
-            told. Limits that would look alike get more digits.
+            told. Limits that would look alike get more digits, or powers of ten.
     """
     if value is None:
         return "n/a"
     if interval is None:
         return f"{value:.3f}"
     low, high = interval
-    digits = next((d for d in range(3, 9) if f"{low:.{d}f}" != f"{high:.{d}f}"), 9)
+    kinds = (f".{digits}f" for digits in range(3, 7))
+    kind = next((kind for kind in kinds if f"{low:{kind}}" != f"{high:{kind}}"), ".2e")
     if high == 1 and low > 0:
-        return f"{value:.{digits}f} (at least {low:.{digits}f})"
+        return f"{value:{kind}} (at least {low:{kind}})"
     if low == 0 and high < 1:
-        return f"{value:.{digits}f} (at most {high:.{digits}f})"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        return f"{value:{kind}} (at most {high:{kind}})"
+    return f"{value:{kind}} [{low:{kind}}, {high:{kind}}]"
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
