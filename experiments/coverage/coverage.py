@@ -224,8 +224,8 @@ def robustness(datasets: int) -> Iterator[dict[str, object]]:
     for how, icc in cases:
         for kind in ("5", "20", "unequal"):
             for n_groups in (5, *GROUPS):
-                for share in (*SHARES, 0.05):
-                    if how == "beta" or share > 0.5:
+                for share in (*SHARES, 0.5, 0.05):
+                    if how == "beta" or share >= 0.5:
                         case = (how, kind, n_groups, icc, share)
                         yield from _covered(only, case, datasets, rng)
 

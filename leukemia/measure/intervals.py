@@ -20,6 +20,7 @@ Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
 USUAL_CORRELATION = 0.5  # between two images of a group, where the groups do not say
+_ROUNDING = 1e-12
 
 
 def wilson(successes: int, n: int) -> Interval:
@@ -106,7 +107,8 @@ def jackknife(value: Floats, without: Floats) -> tuple[Floats, Floats]:
         where one does alone, or none.
     """
     n = without.shape[-1]
-    squares = (without - np.asarray(value)[..., None]) ** 2
+    moved = without - np.asarray(value)[..., None]
+    squares = np.where(np.abs(moved) < _ROUNDING, 0, moved) ** 2
     total = squares.sum(axis=-1)
     support = ratio(total**2, (squares**2).sum(axis=-1))
     return (n - 1) / n * total, np.maximum(np.nan_to_num(support, nan=1.0), 1.0)
@@ -183,38 +185,43 @@ def of_groups(
     )
 
 
-def positive(value: float, without: Floats) -> Interval | None:
+def student(value: float, without: Floats) -> Interval | None:
+    """Student's interval over groups of a figure that may be anything.
+
+    The quantile has one degree of freedom less than groups make up the variance (and no fewer
+    than 2): where a few of many do, the variance itself is known as badly as from those few.
+
+    Args:
+        value: the figure of all groups.
+        without: the figure without each group, (G,), with G of 2 or more.
+
+    Returns:
+        Lower and upper limit, or None where no group moves the figure.
+    """
+    variance, support = (float(x) for x in jackknife(np.asarray(value), without))
+    if variance == 0:
+        return None
+    half = float(stdtrit(max(support - 1, 2.0), 0.5 + CONFIDENCE / 2)) * sqrt(variance)
+    return value - half, value + half
+
+
+def positive(value: float, without: Floats, most: float) -> Interval | None:
     """Student's interval over groups of a figure above 0, on its logarithm.
 
     Args:
         value: the figure of all groups.
         without: the figure without each group, (G,), with G of 2 or more.
+        most: what the figure can be at most.
 
     Returns:
         Lower and upper limit, or None where no group moves the figure.
     """
-    variance = float(jackknife(np.asarray(value), without)[0])
-    if not (value > 0 and variance > 0):
+    if value <= 0:
         return None
-    half = float(stdtrit(len(without) - 1, 0.5 + CONFIDENCE / 2)) * sqrt(variance) / value
-    return value * float(np.exp(-half)), value * float(np.exp(half))
-
-
-def student(value: float, without: Floats) -> Interval | None:
-    """Student's interval over groups of a figure that may be anything.
-
-    Args:
-        value: the figure of all groups.
-        without: the figure without each group, (G,), with G of 2 or more.
-
-    Returns:
-        Lower and upper limit, or None where no group moves the figure.
-    """
-    variance = float(jackknife(np.asarray(value), without)[0])
-    if not variance > 0:
+    bounds = student(0.0, without / value - 1)  # the logarithm's slope is 1 / value
+    if bounds is None:
         return None
-    half = float(stdtrit(len(without) - 1, 0.5 + CONFIDENCE / 2)) * sqrt(variance)
-    return value - half, value + half
+    return value * float(np.exp(bounds[0])), min(value * float(np.exp(bounds[1])), most)
 
 
 def of_difference(

@@ -30,6 +30,7 @@ ECE_BINS = 15
 _BLOCK = 100  # weightings at once; bounds the memory at a few times 100 x N numbers
 _MOST_LEFT_OUT = 500  # of more groups, several are left out at a time
 _TINY = float(np.finfo(np.float64).eps)  # the least probability in the log, as in scikit-learn
+_MOST = {"nll": -float(np.log(_TINY)), "brier": 2.0, "ece": 1.0}
 
 
 def summarize(predictions: Predictions, groups: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -224,9 +225,9 @@ def _intervals(
     bounds: dict[str, Interval | None] = {}
     for name in ("macro_f1", "roc_auc", "average_precision"):
         bounds[name] = _ranked(scores[name], without[name], *worth[name])
-    for name in ("nll", "brier", "ece"):
-        value = scores[name]
-        bounds[name] = positive(value, without[name]) if value and len(without[name]) else None
+    for name, most in _MOST.items():
+        value, rests = scores[name], without[name]
+        bounds[name] = positive(value, rests, most) if value and len(rests) else None
     for name, (trial, success) in _proportions(predictions).items():
         bounds[name] = proportion(success, trial, groups)
     return {name: None if pair is None else list(pair) for name, pair in bounds.items()}

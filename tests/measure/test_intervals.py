@@ -237,20 +237,35 @@ def grouped(seed, size=7):
     return values.mean(axis=1), float(values.mean()), (sums.sum() - sums) / (10 * size)
 
 
-def test_students_interval_of_equal_groups_is_scipys_of_their_means():
+def test_students_interval_has_the_degrees_of_freedom_of_the_groups_that_make_it_up():
     means, value, without = grouped(3)
+    _, support = jackknife(np.array(value), without)
+    assert 2 < support < 11
+    half = stats.t.ppf(0.975, float(support) - 1) * stats.sem(means)
+    assert student(value, without) == pytest.approx((value - half, value + half))
+    # Where all count alike, it is scipy's.
+    means = np.repeat([1.0, 3.0], 8)
     expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    assert student(value, without) == pytest.approx((expected.low, expected.high))
+    found = student(2.0, (32 - means) / 15)
+    assert found == pytest.approx((expected.low, expected.high))
     assert student(1.0, np.ones(5)) is None
 
 
 def test_the_interval_of_a_positive_figure_is_students_on_the_logarithm():
     means, value, without = grouped(4)
-    low, high = positive(value, without)
-    half = stats.t.ppf(0.975, 10) * stats.sem(means) / value
+    low, high = positive(value, without, np.inf)
+    _, support = jackknife(np.array(value), without)
+    half = stats.t.ppf(0.975, float(support) - 1) * stats.sem(means) / value
     assert np.log([low, high]) == pytest.approx(np.log(value) + np.array([-half, half]))
-    assert positive(0.0, np.zeros(5)) is None
-    assert positive(1.0, np.ones(5)) is None
+    assert positive(value, without, value + 0.01) == (low, value + 0.01)
+    assert positive(0.0, np.zeros(5), 1.0) is None
+    assert positive(1.0, np.ones(5), 2.0) is None
+
+
+def test_one_group_that_makes_up_the_variance_leaves_two_degrees_of_freedom():
+    without = np.array([1.0, 1, 1, 0.9])
+    half = stats.t.ppf(0.975, 2) * np.sqrt(3 / 4) * 0.1
+    assert student(1.0, without) == pytest.approx((1 - half, 1 + half))
 
 
 def difference(gains, sizes=None):

@@ -2,6 +2,7 @@ import json
 import math
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -231,8 +232,8 @@ def test_every_figure_without_a_group_is_that_of_the_other_images():
 def test_intervals_follow_from_the_figures_without_each_group():
     p, groups = random_predictions(120, 1.0, seed=3), np.arange(120) // 10
     m, without = summarize(p, groups), scores_without(p, groups)
-    for name in ("nll", "brier", "ece"):
-        assert m["interval"][name] == pytest.approx(list(positive(m[name], without[name])))
+    for name, most in (("nll", np.inf), ("brier", 2), ("ece", 1)):
+        assert m["interval"][name] == pytest.approx(list(positive(m[name], without[name], most)))
     # A ranking is worth as many trials as the smaller side.
     sides = [np.bincount(groups[side]) for side in (p.cancer, ~p.cancer)]
     assert all((side > 0).all() for side in sides)
@@ -302,6 +303,15 @@ def test_an_interval_holds_its_figure_and_has_width(p, per_group):
             assert pair[0] < pair[1], name
             if name not in ("nll", "brier", "ece"):
                 assert 0 <= pair[0] < pair[1] <= 1, name
+
+
+def test_equal_losses_have_no_interval_for_rounding_is_no_spread():
+    p = random_predictions(60)
+    m = summarize(replace(p, probabilities=np.full((60, 4), 0.25)), np.arange(60) // 6)
+    assert m["nll"] == pytest.approx(math.log(4))
+    assert m["interval"]["nll"] is m["interval"]["brier"] is None
+    low, high = m["interval"]["roc_auc"]
+    assert low < 0.3 < 0.5 < 0.7 < high  # one half, whichever group is left out
 
 
 def test_of_many_groups_several_are_left_out_at_a_time():
