@@ -162,7 +162,9 @@ def test_runs_are_compared_in_pairs(finished: Path, cache: Path, tmp_path: Path)
     assert difference["mcnemar"]["accuracy"]["p_value"] == 1
 
 
-def test_a_comparison_resamples_the_groups_of_the_split(finished: Path, tmp_path: Path):
+def test_a_comparison_is_paired_by_the_groups_of_the_split(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     again = shutil.copytree(finished, tmp_path / "again")
     table = read_predictions(finished / "predictions" / "test.csv", CLASSES)
     wrong = replace(table, probabilities=table.probabilities.copy())
@@ -179,6 +181,8 @@ def test_a_comparison_resamples_the_groups_of_the_split(finished: Path, tmp_path
     groups = np.unique([group_of[file] for file in table.files], return_inverse=True)[1]
     assert found == json.loads(json.dumps(compare(tables, groups)))
     assert found != json.loads(json.dumps(compare(tables)))
+    assert found["n_groups"] == len(np.unique(groups)) < found["n"]
+    assert "groups better" in capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from leukemia.errors import UserError
-from leukemia.measure.intervals import members, percentile, wilson
-from leukemia.measure.metrics import bootstrap_scores, point_scores
+from leukemia.measure.intervals import members, of_difference, student
+from leukemia.measure.metrics import log_losses, point_scores, scores_without
 from leukemia.measure.predictions import Predictions
 
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 FIGURES = {
     "accuracy": "accuracy",
@@ -21,37 +22,36 @@ FIGURES = {
     "nll": "NLL",
     "ece": "ECE",
 }
+LOWER_IS_BETTER = ("nll", "ece")
 
 
 def compare(
     runs: Mapping[str, Predictions],
     groups: NDArray[np.int64] | None = None,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compare runs with the first of them.
 
-    The 95% intervals are percentiles of the differences on resampled groups, the same for both
-    runs. Where the two decide alike on every image that counts, resampling has nothing to say:
-    the interval is then Wilson's upper limit for no disagreement (among the groups), either way.
-    P-values are of McNemar's exact test on single images, hence too small where groups hold
-    several; they are not corrected for the number of runs. A cancer decision is an argmax.
+    The 95% intervals are of the differences, paired: from how far leaving out a group moves both
+    runs together (`of_difference`; `student` for NLL and ECE). Where the two decide alike on
+    every image that counts, the groups have nothing to say: the interval is then the one-sided
+    upper limit for no disagreement among the groups, either way. P-values are of McNemar's exact
+    test on single images, hence too small where groups hold several; they are not corrected for
+    the number of runs. A cancer decision is an argmax.
 
     Args:
         runs: predictions by the name of the run, two or more; the first is the reference. Their
             files may be in any order.
         groups: which files of the reference belong together, (N,), in its order; None where
             every image stands for itself.
-        n_boot: number of bootstrap resamples.
-        seed: seed of the bootstrap.
 
     Returns:
-        Plain values: `reference`; `n`; `figures`, by run and by name (accuracy, cancer_recall,
-        cancer_specificity, nll, ece); and `differences`, one for each other run, with `run`;
-        `difference`, its figure less the reference's, by name, None where undefined; `interval`
-        by name; and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign),
-        each with the images that `only_run` and `only_reference` got right, and `p_value`.
+        Plain values: `reference`; `n`; `n_groups`; `figures`, by run and by name (accuracy,
+        cancer_recall, cancer_specificity, nll, ece); and `differences`, one for each other run,
+        with `run`; `difference`, its figure less the reference's, by name, None where undefined;
+        `interval` by name; `groups` by name, in how many of them the run is `better`, `worse` and
+        `equal` (None for ECE, which no group has of its own); and `mcnemar`, for `accuracy` (which
+        class) and `cancer` (cancer or benign), each with the images that `only_run` and
+        `only_reference` got right, and `p_value`.
 
     Raises:
         UserError: fewer than two runs, or a run whose classes, files or labels are not the
@@ -61,22 +61,25 @@ def compare(
         raise UserError(f"Expected two or more runs to compare, but got {list(runs)}.")
     (reference, base), *others = runs.items()
     scores = {reference: point_scores(base)}
-    resampled = bootstrap_scores(base, groups, n_boot, seed)
+    left_out = scores_without(base, groups)
     member = members(len(base.files), groups)
     differences = []
     for name, unordered in others:
         run = _aligned(name, unordered, reference, base)
         scores[name] = point_scores(run)
-        drawn = bootstrap_scores(run, groups, n_boot, seed)
+        without = scores_without(run, groups)
         difference = {key: _less(scores[name][key], scores[reference][key]) for key in FIGURES}
+        gains = _gains(run, base)
         interval = {
-            key: _interval(drawn[key] - resampled[key], key, base, member) for key in FIGURES
+            key: _interval(key, value, without[key] - left_out[key], member, gains.get(key))
+            for key, value in difference.items()
         }
         differences.append(
             {
                 "run": name,
                 "difference": difference,
-                "interval": interval | _of_no_disagreement(run, base, member),
+                "interval": interval,
+                "groups": {key: _tally(key, member, gains.get(key)) for key in FIGURES},
                 "mcnemar": {
                     "accuracy": _mcnemar(_hit(run), _hit(base)),
                     "cancer": _mcnemar(_called(run) == run.cancer, _called(base) == base.cancer),
@@ -86,6 +89,7 @@ def compare(
     return {
         "reference": reference,
         "n": len(base.files),
+        "n_groups": int(member.max()) + 1,
         "figures": {name: {key: score[key] for key in FIGURES} for name, score in scores.items()},
         "differences": differences,
     }
@@ -104,7 +108,11 @@ def comparison_rows(compared: Mapping[str, Any]) -> tuple[list[str], list[list[s
     rows = [
         [
             one["run"],
-            *(_signed(one["difference"][key], one["interval"][key]) for key in FIGURES),
+            *(
+                _signed(one["difference"][key], one["interval"][key])
+                + (_counted(one["groups"][key]) if compared["n_groups"] < compared["n"] else "")
+                for key in FIGURES
+            ),
             *(_tested(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
         ]
         for one in compared["differences"]
@@ -152,33 +160,55 @@ def _less(ours: float | None, theirs: float | None) -> float | None:
     return None if ours is None or theirs is None else ours - theirs
 
 
-def _counted(base: Predictions) -> dict[str, Flags]:
-    """The images that each of the proportions is over."""
+def _gains(run: Predictions, base: Predictions) -> dict[str, tuple[Flags, Floats]]:
+    """The images that count for a figure, (N,), and what the run gains on each of them."""
     every = np.ones(len(base.files), np.bool_)
-    return {"accuracy": every, "cancer_recall": base.cancer, "cancer_specificity": ~base.cancer}
+    named = _hit(run).astype(np.float64) - _hit(base)
+    told = (_called(run) == run.cancer).astype(np.float64) - (_called(base) == base.cancer)
+    return {
+        "accuracy": (every, named),
+        "cancer_recall": (base.cancer, told),
+        "cancer_specificity": (~base.cancer, told),
+        "nll": (every, log_losses(run) - log_losses(base)),
+    }
 
 
 def _interval(
-    drawn: NDArray[np.float64], figure: str, base: Predictions, member: NDArray[np.int64]
+    figure: str,
+    value: float | None,
+    without: Floats,
+    member: NDArray[np.int64],
+    gains: tuple[Flags, Floats] | None,
 ) -> list[float] | None:
-    """The percentile interval; None where undefined, or one group holds all images that count."""
-    counted = _counted(base)
-    one_group = len(set(member[counted.get(figure, counted["accuracy"])])) < 2
-    bounds = None if one_group else percentile(drawn)
+    """The interval of a difference; None where undefined, or one group holds all that counts."""
+    if value is None or not len(without) or np.isnan(without).any():
+        return None
+    if gains is None or figure in LOWER_IS_BETTER:
+        bounds = student(value, without)
+    else:
+        counts, gained = gains
+        sizes = np.unique(member[counts], return_counts=True)[1]
+        bounds = of_difference(value, without, float(np.abs(gained[counts]).mean()), sizes)
     return None if bounds is None else list(bounds)
 
 
-def _of_no_disagreement(
-    run: Predictions, base: Predictions, member: NDArray[np.int64]
-) -> dict[str, list[float]]:
-    """Intervals of the proportions on which the two runs decide alike throughout."""
-    limits = {}
-    for name, trial in _counted(base).items():
-        alike = _hit(run) == _hit(base) if name == "accuracy" else _called(run) == _called(base)
-        groups = len(set(member[trial]))
-        if alike[trial].all() and (groups > 1 or trial.sum() == 1):
-            limits[name] = wilson(0, groups)[1]
-    return {name: [-limit, limit] for name, limit in limits.items()}
+def _tally(
+    figure: str, member: NDArray[np.int64], gains: tuple[Flags, Floats] | None
+) -> dict[str, int] | None:
+    """How many groups the run is better on, worse, and neither."""
+    if gains is None:
+        return None
+    counts, gained = gains
+    n = int(member.max()) + 1
+    present = np.bincount(member[counts], minlength=n) > 0
+    of_group = np.bincount(member[counts], gained[counts], minlength=n)[present]
+    if figure in LOWER_IS_BETTER:
+        of_group = -of_group
+    signs = np.sign(np.where(np.abs(of_group) < 1e-12, 0, of_group))
+    return {
+        name: int((signs == sign).sum())
+        for name, sign in (("better", 1), ("worse", -1), ("equal", 0))
+    }
 
 
 def _hit(run: Predictions) -> Flags:
@@ -204,6 +234,12 @@ def _signed(value: float | None, interval: list[float] | None) -> str:
         return "n/a"
     bounds = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
     return f"{value:+.3f}{bounds}"
+
+
+def _counted(groups: Mapping[str, int] | None) -> str:
+    if groups is None or not sum(groups.values()):
+        return ""
+    return f", {groups['better']} groups better, {groups['worse']} worse"
 
 
 def _tested(test: Mapping[str, Any]) -> str:

@@ -16,9 +16,6 @@ def judge(
     predictions: Predictions,
     calibration: Calibration,
     groups: NDArray[np.int64] | None = None,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Judge one part by a calibration fitted on another.
 
@@ -26,8 +23,6 @@ def judge(
         predictions: N files with labels and probabilities as the network gave them, uncalibrated.
         calibration: the run's, from `fit_calibration`.
         groups: which files belong together, (N,); None where every image stands for itself.
-        n_boot: number of bootstrap resamples.
-        seed: seed of the bootstrap.
 
     Returns:
         Plain values for JSON. `n`; `uncalibrated` and `calibrated`, each with nll, brier and ece
@@ -39,16 +34,15 @@ def judge(
         `missed` (cancers, at the chosen threshold) among the images that are certain.
     """
     calibrated = calibration.calibrated(predictions)
-    boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
     limits = {"threshold": calibration.threshold, "half": HALF}
     return {
         "n": len(predictions.files),
-        "uncalibrated": _scores(predictions, groups, boot),
-        "calibrated": _scores(calibrated, groups, boot),
+        "uncalibrated": _scores(predictions, groups),
+        "calibrated": _scores(calibrated, groups),
         "operating": {
-            name: at_threshold(calibrated, limit, groups, **boot) for name, limit in limits.items()
+            name: at_threshold(calibrated, limit, groups) for name, limit in limits.items()
         },
-        "sensitivity_at_specificity": sensitivity_at_specificity(calibrated, groups=groups, **boot),
+        "sensitivity_at_specificity": sensitivity_at_specificity(calibrated, groups=groups),
         "net_benefit": {
             name: values.tolist() for name, values in net_benefit(calibrated)._asdict().items()
         },
@@ -58,10 +52,8 @@ def judge(
     }
 
 
-def _scores(
-    predictions: Predictions, groups: NDArray[np.int64] | None, boot: dict[str, Any]
-) -> dict[str, Any]:
-    figures = summarize(predictions, groups, **boot)
+def _scores(predictions: Predictions, groups: NDArray[np.int64] | None) -> dict[str, Any]:
+    figures = summarize(predictions, groups)
     scores = {name: figures[name] for name in SCORES}
     return {**scores, "interval": {name: figures["interval"][name] for name in SCORES}}
 

@@ -4,45 +4,47 @@ A cancer decision is an argmax: an image counts as called cancer where its most 
 not the benign one. Only `roc_auc` and `average_precision` look at `p_cancer` itself.
 
 Every figure is computed for many weightings of the images at once: all weights 1 give the figure,
-the weights of a bootstrap give its interval.
+those without each group in turn its interval.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.measure.intervals import bootstrap_weights, members, percentile, proportion, ratio
+from leukemia.measure.intervals import (
+    Interval,
+    members,
+    of_share,
+    positive,
+    proportion,
+    ratio,
+    usual_trials,
+)
 from leukemia.measure.predictions import Predictions
 
 Floats = NDArray[np.float64]
 
 ECE_BINS = 15
-_BLOCK = 100  # resamples at once; bounds the memory at a few times 100 x N numbers
+_BLOCK = 100  # weightings at once; bounds the memory at a few times 100 x N numbers
+_MOST_LEFT_OUT = 500  # of more groups, several are left out at a time
 _TINY = float(np.finfo(np.float64).eps)  # the least probability in the log, as in scikit-learn
+_MOST = {"nll": -float(np.log(_TINY)), "brier": 2.0, "ece": 1.0}
 
 
-def summarize(
-    predictions: Predictions,
-    groups: NDArray[np.int64] | None = None,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
+def summarize(predictions: Predictions, groups: NDArray[np.int64] | None = None) -> dict[str, Any]:
     """Every figure of one part, with 95% intervals.
 
-    Intervals of accuracy, cancer recall and specificity, and recall by class are Wilson's where
-    images are independent; all others are percentile intervals over resampled images. Where
-    groups of several images exist, groups are resampled and all intervals are percentile ones,
-    but for a proportion of exactly 0 or 1, on which resampling has nothing to say: Wilson's then,
-    with the groups as trials. One group alone gives no interval.
+    Those of accuracy, cancer recall and specificity, and recall by class are `proportion`'s; of
+    macro F1, ROC AUC and average precision those of `of_share`; of NLL, Brier score and
+    calibration error those of `positive`. None stands where one group holds all of a class that
+    the figure needs.
 
     Args:
         predictions: N files with labels and probabilities.
         groups: which files belong together (a patient, a burst of exposures), (N,); None where
             every image stands for itself.
-        n_boot: number of bootstrap resamples.
-        seed: seed of the bootstrap.
 
     Returns:
         Plain numbers, dicts and lists, with None for what is undefined (the recall of an absent
@@ -50,7 +52,8 @@ def summarize(
         nats over all classes; `brier` is the mean over files of the squared error summed over
         classes, in [0, 2]; `ece` is of the top label in 15 bins of equal width. `macro_f1` is
         the mean over classes that occur among labels or predictions. `confusion` has true
-        classes as rows. `interval` maps a figure's name, or `recall.<Class>`, to [low, high].
+        classes as rows. `interval` maps a figure's name, or `recall.<Class>`, to [low, high]; of a
+        figure in [0, 1], an end at 0 or 1 bounds nothing, and the other is one-sided.
 
     Raises:
         ValueError: `groups` does not have one entry a file.
@@ -69,7 +72,7 @@ def summarize(
         "confusion": confusion.tolist(),
         "n": n,
         **{k: scores[k] for k in ("roc_auc", "average_precision", "nll", "brier", "ece")},
-        "interval": _intervals(predictions, groups, n_boot, seed),
+        "interval": _intervals(predictions, groups, scores),
     }
 
 
@@ -80,29 +83,38 @@ def point_scores(predictions: Predictions) -> dict[str, float | None]:
     return {name: _plain(value[0]) for name, value in scores.items()}
 
 
-def bootstrap_scores(
-    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
-) -> dict[str, Floats]:
-    """Every scalar figure on resampled groups.
+def scores_without(predictions: Predictions, groups: NDArray[np.int64] | None) -> dict[str, Floats]:
+    """Every scalar figure without each group in turn.
 
-    Two tables with the same files in the same order are resampled alike, so that their
-    differences are paired.
+    Of more than 500 groups several are left out at a time, drawn by chance, the same for tables
+    of equal length and groups.
 
     Args:
         predictions: N files with labels and probabilities.
         groups: which files belong together, (N,); None where every image stands for itself.
-        n_boot: number of resamples.
-        seed: seed of the bootstrap.
 
     Returns:
-        By name, (n_boot,) each, nan where a resample leaves it undefined.
+        By name, (G,) each, with G the number of groups or 500; nan where the figure is undefined
+        without them. G is 0 where there is one group alone.
     """
     table, member = _Table(predictions), members(len(predictions.files), groups)
-    drawn = bootstrap_weights(int(member.max()) + 1, n_boot, seed)
-    blocks = [
-        table.scores(drawn[start : start + _BLOCK][:, member]) for start in range(0, n_boot, _BLOCK)
-    ]
+    n_groups = int(member.max()) + 1
+    if n_groups > _MOST_LEFT_OUT:
+        member = (np.random.default_rng(0).permutation(n_groups) % _MOST_LEFT_OUT)[member]
+        n_groups = _MOST_LEFT_OUT
+    starts = range(0, n_groups if n_groups > 1 else 0, _BLOCK)
+    blocks = [table.scores(np.ones((0, len(member))))]
+    for start in starts:
+        left_out = np.arange(start, min(start + _BLOCK, n_groups))
+        blocks.append(table.scores((left_out[:, None] != member).astype(np.float64)))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def log_losses(predictions: Predictions) -> Floats:
+    """What each image adds to the NLL, (N,), in nats."""
+    likelihood = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    losses: Floats = -np.log(np.clip(likelihood, _TINY, 1))
+    return losses
 
 
 def calibration_bins(predictions: Predictions) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -143,7 +155,7 @@ class _Table:
         c = len(self.names)
         one_hot = np.eye(c)
         self.cell = np.eye(c * c)[labels * c + predictions.predicted]
-        self.nll = -np.log(np.clip((probabilities * one_hot[labels]).sum(axis=1), _TINY, 1))
+        self.nll = log_losses(predictions)
         self.brier = ((probabilities - one_hot[labels]) ** 2).sum(axis=1)
         top = probabilities.max(axis=1)
         hit = labels == predictions.predicted
@@ -205,18 +217,51 @@ class _Table:
 
 
 def _intervals(
-    predictions: Predictions, groups: NDArray[np.int64] | None, n_boot: int, seed: int
+    predictions: Predictions, groups: NDArray[np.int64] | None, scores: Mapping[str, float | None]
 ) -> dict[str, list[float] | None]:
     """Interval by name of figure, None where it is undefined."""
-    several = bool(members(len(predictions.files), groups).any())
-    bounds = {
-        name: percentile(values) if several else None
-        for name, values in bootstrap_scores(predictions, groups, n_boot, seed).items()
-        if not name.startswith(("precision.", "f1."))
-    }
+    without = scores_without(predictions, groups)
+    worth = _worth(predictions, members(len(predictions.files), groups))
+    bounds: dict[str, Interval | None] = {}
+    for name in ("macro_f1", "roc_auc", "average_precision"):
+        bounds[name] = _ranked(scores[name], without[name], *worth[name])
+    for name, most in _MOST.items():
+        value, rests = scores[name], without[name]
+        bounds[name] = positive(value, rests, most) if value and len(rests) else None
     for name, (trial, success) in _proportions(predictions).items():
-        bounds[name] = proportion(success, trial, groups, n_boot=n_boot, seed=seed)
+        bounds[name] = proportion(success, trial, groups)
     return {name: None if pair is None else list(pair) for name, pair in bounds.items()}
+
+
+def _ranked(value: float | None, without: Floats, usual: float, units: int) -> Interval | None:
+    """The interval of a figure that is no plain proportion."""
+    if value is None or units < 2 or not len(without) or np.isnan(without).any():
+        return None
+    low, high = of_share(np.asarray(value), without, np.asarray(usual), np.asarray(float(units)))
+    return float(low), float(high)
+
+
+def _worth(predictions: Predictions, member: NDArray[np.int64]) -> dict[str, tuple[float, int]]:
+    """How many trials a figure is worth by `usual_trials`, and how many groups are one each.
+
+    The variance of an AUC is at most that of a proportion with as many trials as the smaller side
+    has; and where a share 1 - AUC of pairs is the wrong way round, disjoint pairs of a cancer and
+    a benign group are all in order with a probability of at most AUC ** pairs. Macro F1 is taken
+    for a mean of recalls by class, and its one-sided limit for that of the class with the fewest
+    groups.
+    """
+
+    def trials(rows: NDArray[np.bool_]) -> tuple[float, int]:
+        sizes = np.unique(member[rows], return_counts=True)[1]
+        return (float(usual_trials(sizes)), len(sizes)) if len(sizes) else (0.0, 0)
+
+    sides = [trials(predictions.cancer), trials(~predictions.cancer)]
+    pairs = min(*(n for _, n in sides), (int(member.max()) + 1) // 2)
+    ranking = (min(worth for worth, _ in sides), pairs)
+    classes = [trials(predictions.labels == k) for k in np.unique(predictions.labels)]
+    mean = len(classes) ** 2 / sum(1 / worth for worth, _ in classes)
+    f1 = (mean, min(n for _, n in classes))
+    return {"macro_f1": f1, "roc_auc": ranking, "average_precision": ranking}
 
 
 def _proportions(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from leukemia.check import check_number
 from leukemia.classes import Classes
 from leukemia.errors import UserError
-from leukemia.measure.intervals import bootstrap_weights, members, percentile, proportion
+from leukemia.measure.intervals import members, proportion
 from leukemia.measure.predictions import Predictions, cancer_probability
 
 Floats = NDArray[np.float64]
@@ -66,9 +66,6 @@ def at_threshold(
     predictions: Predictions,
     threshold: float,
     groups: NDArray[np.int64] | None = None,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """What calling cancer from a threshold on does to these images.
 
@@ -76,8 +73,6 @@ def at_threshold(
         predictions: N files with labels and probabilities.
         threshold: the least P(cancer) that is called cancer.
         groups: which files belong together, (N,); None where every image stands for itself.
-        n_boot: number of bootstrap resamples, where groups of several images exist.
-        seed: seed of the bootstrap.
 
     Returns:
         Plain values: `threshold`; `sensitivity` and `specificity` in [0, 1], None where no image
@@ -95,7 +90,7 @@ def at_threshold(
             for name, (right, trial) in shares.items()
         },
         "interval": {
-            name: _listed(proportion(right, trial, groups, n_boot=n_boot, seed=seed))
+            name: _listed(proportion(right, trial, groups))
             for name, (right, trial) in shares.items()
         },
         "cancers": int(cancer.sum()),
@@ -129,14 +124,14 @@ def sensitivity_at_specificity(
         predictions: N files with labels and probabilities.
         specificities: the wanted shares of benign images called benign, each in [0, 1].
         groups: which files belong together, (N,); None where every image stands for itself.
-        n_boot: number of bootstrap resamples; each chooses its threshold anew.
-        seed: seed of the bootstrap.
+        n_boot: number of resamples of the groups; each chooses its threshold anew.
+        seed: seed of the resamples.
 
     Returns:
         For each one `specificity`, `sensitivity` (None where cancer or benign images are
         absent), its 95% `interval`, and the `threshold` on P(cancer), None where none calls an
-        image. A sensitivity of exactly 0 or 1 has the interval at that threshold
-        (`intervals.proportion`).
+        image. The interval is that of the sensitivity at the threshold (`intervals.proportion`),
+        wider by what the choice of the threshold adds to its variance.
     """
     cancer, score = predictions.cancer, predictions.p_cancer
     member = members(len(score), groups)
@@ -151,15 +146,32 @@ def sensitivity_at_specificity(
             threshold = float(place[0])
             row["sensitivity"] = float(value[0])
             row["threshold"] = threshold if np.isfinite(threshold) else None
-            if value[0] in (0, 1):
-                bounds = proportion(score >= threshold, cancer, groups, n_boot=n_boot, seed=seed)
-            elif n_groups > 1:
-                bounds = percentile(_best(cancer, score, drawn, specificity)[0])
-            else:
-                bounds = None
+            resampled = _best(cancer, score, drawn, specificity)[0]
+            resampled = resampled[~np.isnan(resampled)]
+            moved = 0.0
+            if len(resampled) and n_groups > 1:
+                moved = float(np.var(resampled)) * n_groups / (n_groups - 1)
+            bounds = proportion(score >= threshold, cancer, groups, least_variance=moved)
             row["interval"] = _listed(bounds)
         rows.append(row)
     return rows
+
+
+def bootstrap_weights(n_groups: int, n_boot: int, seed: int) -> Floats:
+    """How often each group is drawn when `n_groups` are drawn with replacement.
+
+    Args:
+        n_groups: number of groups, at least 1.
+        n_boot: number of resamples.
+        seed: seed of the draws; equal arguments give equal weights.
+
+    Returns:
+        Counts (n_boot, n_groups), each row summing to `n_groups`.
+    """
+    draws = np.random.default_rng(seed).integers(n_groups, size=(n_boot, n_groups))
+    cells = draws + n_groups * np.arange(n_boot)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=n_boot * n_groups)
+    return counts.reshape(n_boot, n_groups).astype(np.float64)
 
 
 def _best(

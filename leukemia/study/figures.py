@@ -166,7 +166,7 @@ def heatmap(study: Study) -> Figure:
     """Means over seeds on the grid of the first two settings that vary beside the seed.
 
     Further settings that vary get a row of panels for each of their combinations. A cell says
-    the mean and, below, half the range over seeds.
+    the mean and, below, half the range over seeds, where there are several.
     """
     first, second, *rest = _axes_of(study)
     tables: dict[str, list[list[Trial]]] = {}
@@ -184,7 +184,8 @@ def heatmap(study: Study) -> Figure:
             for group in groups:
                 at = ys.index(group[0].settings[first]), xs.index(group[0].settings[second])
                 means[at] = mean(group, metric)
-                halves[at] = np.ptp(values(group, metric)) / 2
+                if len(group) > 1:
+                    halves[at] = np.ptp(values(group, metric)) / 2
             _cells(axes, means, halves)
             axes.set_xticks(range(len(xs)), xs)
             axes.set_yticks(range(len(ys)), ys)
@@ -205,7 +206,8 @@ def _cells(axes: Axes, means: np.ndarray, halves: np.ndarray) -> None:
         if np.isnan(value):
             continue
         dark = (value - low + pad) / (high - low + 2 * pad) > 0.55
-        text = f"{value:.3f}\n±{halves[row, column]:.3f}"
+        half = halves[row, column]
+        text = f"{value:.3f}" if np.isnan(half) else f"{value:.3f}\n±{half:.3f}"
         axes.text(
             column, row, text, ha="center", va="center", fontsize=8, color="w" if dark else "k"
         )

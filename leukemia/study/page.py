@@ -140,9 +140,9 @@ def pooled_sections(study: Study) -> Iterator[str]:
         ],
     )
     yield (
-        "<p>The intervals are of the images, for the runs as they are; how far training itself "
-        "moves a figure shows between the folds. Each fold has a network of its own, whose scores "
-        "need not be on one scale: the pooled ROC AUC can lie below that of every fold.</p>"
+        "<p>The intervals are of the images or groups, for the runs as they are; how far training "
+        "itself moves a figure shows between the folds. Each fold has a network of its own, whose "
+        "scores need not be on one scale: the pooled ROC AUC can lie below that of every fold.</p>"
     )
     predictions = read_predictions(study.path / "predictions" / f"{POOLED}.csv", classes)
     figures = {
@@ -231,7 +231,8 @@ def _winner(folder: Path) -> Iterator[str]:
             ]
             for part in ("val", "test")
         ]
-    yield table("Figures with 95% intervals over images", ["", *_SHOWN], rows)
+    caption = "Figures with 95% intervals over images (over groups, where there are some)"
+    yield table(caption, ["", *_SHOWN], rows)
     yield (
         "<p>Scored on test once, after the choice, from the trials' weights; the whole report of "
         "each trial lies in winner/&lt;trial&gt;/report.html.</p>"

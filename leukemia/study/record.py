@@ -214,7 +214,8 @@ def seed_interval(group: Sequence[Trial], metric: str) -> tuple[float, float] | 
     """Return Student's interval of a figure's mean over seeds, cut where the figure ends.
 
     Returns:
-        Lower and upper limit; None for one seed alone, or where the mean is undefined.
+        Lower and upper limit; None for one seed alone, for seeds that are all equal, or where the
+        mean is undefined.
     """
     interval = mean_interval(values(group, metric))
     if interval is None or math.isnan(interval[0]):

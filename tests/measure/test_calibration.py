@@ -105,7 +105,7 @@ def test_a_calibration_holds_what_was_fitted_and_what_it_changed():
         "validation", 2000, 0.9, 0.25,
     )  # fmt: skip
     for scores, part in ((fitted.before, p), (fitted.after, after)):
-        expected = summarize(part, n_boot=1)
+        expected = summarize(part)
         assert dict(scores) == {name: expected[name] for name in ("nll", "brier", "ece")}
     for name in ("nll", "brier", "ece"):
         assert fitted.after[name] < fitted.before[name]

@@ -22,7 +22,7 @@ def fitted():
 
 
 def test_the_keys_are_those_of_the_contract(fitted):
-    found = judge(random_predictions(100), fitted, n_boot=20)
+    found = judge(random_predictions(100), fitted)
     assert list(found) == [
         "n", "uncalibrated", "calibrated", "operating", "sensitivity_at_specificity",
         "net_benefit", "referral", "risk_coverage_area", "uncertain",
@@ -33,16 +33,16 @@ def test_the_keys_are_those_of_the_contract(fitted):
 def test_each_figure_is_that_of_its_module_on_calibrated_probabilities(fitted):
     p = random_predictions(200, 1.0, seed=2)
     groups = np.arange(200) // 2
-    found = judge(p, fitted, groups, n_boot=30, seed=4)
+    found = judge(p, fitted, groups)
     after = fitted.calibrated(p)
     for when, part in (("uncalibrated", p), ("calibrated", after)):
-        whole = summarize(part, groups, n_boot=30, seed=4)
+        whole = summarize(part, groups)
         for name in ("nll", "brier", "ece"):
             assert found[when][name] == whole[name]
             assert found[when]["interval"][name] == whole["interval"][name]
     assert found["uncalibrated"]["nll"] != found["calibrated"]["nll"]
     for name, limit in (("threshold", fitted.threshold), ("half", 0.5)):
-        expected = at_threshold(after, limit, groups, n_boot=30, seed=4)
+        expected = at_threshold(after, limit, groups)
         assert found["operating"][name] == expected
         assert found["referral"][name] == referral(after, limit)
     assert found["operating"]["threshold"] != found["operating"]["half"]
@@ -62,7 +62,7 @@ def test_the_uncertain_images_are_named_and_what_is_left_is_counted():
         ]
     )
     p = Predictions(("w", "x", "y", "z"), np.array([0, 1, 1, 1]), rows, ABC)
-    assert judge(p, calibration, n_boot=5)["uncertain"] == {
+    assert judge(p, calibration)["uncertain"] == {
         "n": 1, "wrong": 2, "missed": 1, "files": ["y"],
     }  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_the_uncertain_images_are_named_and_what_is_left_is_counted():
 )
 def test_a_part_with_one_class_or_one_image_is_judged_as_far_as_it_goes(part):
     calibration = fit_calibration(by_p_cancer([0.75, 0.25], [0.5]))
-    found = judge(part, calibration, n_boot=5)
+    found = judge(part, calibration)
     json.dumps(found, allow_nan=False)
     assert found["sensitivity_at_specificity"][0]["sensitivity"] is None
     assert found["operating"]["half"]["threshold"] == 0.5

@@ -8,10 +8,11 @@ from sklearn.metrics import roc_curve
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
-from leukemia.measure.intervals import bootstrap_weights, wilson
+from leukemia.measure.intervals import proportion, wilson
 from leukemia.measure.operating import (
     at_most,
     at_threshold,
+    bootstrap_weights,
     choose_threshold,
     review_confidence,
     sensitivity_at_specificity,
@@ -108,7 +109,10 @@ def test_the_toy_at_a_threshold_has_the_figures_that_a_reader_works_out():
         "threshold": 0.8,
         "sensitivity": 0.75,
         "specificity": 1.0,
-        "interval": {"sensitivity": list(wilson(3, 4)), "specificity": list(wilson(2, 2))},
+        "interval": {
+            "sensitivity": list(wilson(3, 4)),
+            "specificity": [pytest.approx(0.05 ** (1 / 2)), 1.0],
+        },
         "cancers": 4,
         "benigns": 2,
         "false_positives": 0,
@@ -153,13 +157,13 @@ def test_sensitivity_at_specificity_of_a_literal():
     assert [row["sensitivity"] for row in rows] == [1.0, 0.75, 0.25, 0.25]
     assert [row["threshold"] for row in rows] == [0.45, 0.6, 0.9, 0.9]
     assert [row["specificity"] for row in rows] == [0.8, 0.9, 0.95, 1.0]
-    assert rows[0]["interval"] == list(wilson(4, 4))
+    assert rows[0]["interval"] == pytest.approx([0.05 ** (1 / 4), 1])
 
 
 def test_where_a_benign_image_is_on_top_only_calling_none_is_specific():
     (row,) = sensitivity_at_specificity(by_p_cancer([0.5, 0.75], [0.25, 0.75]), (0.9,), n_boot=5)
     assert (row["sensitivity"], row["threshold"]) == (0, None)
-    assert row["interval"] == list(wilson(0, 2))
+    assert row["interval"] == pytest.approx([0, 1 - 0.05 ** (1 / 2)])
 
 
 @settings(max_examples=200, deadline=None)
@@ -177,7 +181,16 @@ def test_sensitivity_at_specificity_agrees_with_sklearns_roc_curve(cancer, benig
             assert chosen["specificity"] >= row["specificity"]
 
 
-def test_its_interval_equals_resampling_the_groups_themselves():
+def test_each_resample_draws_as_many_groups_as_there_are():
+    weights = bootstrap_weights(7, 500, seed=0)
+    assert weights.shape == (500, 7)
+    assert (weights.sum(axis=1) == 7).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.2)
+    assert (weights == bootstrap_weights(7, 500, seed=0)).all()
+    assert (weights != bootstrap_weights(7, 500, seed=1)).any()
+
+
+def test_its_interval_has_the_variance_of_resamples_that_choose_the_threshold_anew():
     p, groups = random_predictions(60, 1.0, seed=3), np.arange(60) // 2
     values = []
     for drawn in bootstrap_weights(30, 40, seed=7).astype(int):
@@ -185,7 +198,11 @@ def test_its_interval_equals_resampling_the_groups_themselves():
         fpr, tpr, _ = roc_curve(p.cancer[chosen], p.p_cancer[chosen], drop_intermediate=False)
         values.append(tpr[fpr <= 0.1 + 1e-9].max())
     (row,) = sensitivity_at_specificity(p, (0.9,), groups, n_boot=40, seed=7)
-    assert row["interval"] == pytest.approx(list(np.quantile(values, [0.025, 0.975])))
+    at = p.p_cancer >= row["threshold"]
+    variance = np.var(values) * 30 / 29
+    expected = proportion(at, p.cancer, groups, least_variance=variance)
+    assert row["interval"] == pytest.approx(list(expected))
+    assert np.ptp(row["interval"]) > np.ptp(proportion(at, p.cancer, groups))
 
 
 def test_one_group_alone_has_no_interval():

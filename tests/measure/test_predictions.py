@@ -65,7 +65,7 @@ def test_figures_follow_from_the_text_of_the_file_alone(tmp_path):
     p.write(tmp_path / "val.csv")
     with (tmp_path / "val.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    m = summarize(p, n_boot=1)
+    m = summarize(p)
     right = sum(row["label"] == row["prediction"] for row in rows)
     assert m["accuracy"] == pytest.approx(right / 300, abs=1e-12)
     nll = -sum(math.log(float(row["p_" + row["label"]])) for row in rows) / 300

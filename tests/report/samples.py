@@ -95,7 +95,7 @@ def findings(parts, **changes):
     """What a run would know of some predictions, with every section of one's own choice."""
     values = {
         "title": "resnet18 on aria",
-        "metrics": {name: summarize(part, n_boot=20) for name, part in parts.items()},
+        "metrics": {name: summarize(part) for name, part in parts.items()},
         "predictions": parts,
         "history": [{"stage": "head", "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}] * 3,
         "config_yaml": CONFIG,
@@ -140,5 +140,5 @@ def scattered(parts, dimensions=512, total=None):
 def judgement(parts):
     """A calibration fitted on the first part, and what it does to all."""
     calibration = fit_calibration(next(iter(parts.values())))
-    judged = {name: judge(part, calibration, n_boot=20) for name, part in parts.items()}
+    judged = {name: judge(part, calibration) for name, part in parts.items()}
     return {"calibration": calibration, "judged": judged}

@@ -36,7 +36,7 @@ def test_the_card_says_what_the_model_is_not_for(tmp_path):
 
 def test_figures_are_those_of_the_metrics_with_their_intervals(tmp_path):
     text = section(card(tmp_path), "Figures")
-    test = summarize(PARTS["test"], n_boot=20)
+    test = summarize(PARTS["test"])
     low, high = test["interval"]["accuracy"]
     assert row(text, "Accuracy")[1] == f"{test['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
     by_class = text.split("By class, test")[1]

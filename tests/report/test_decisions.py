@@ -17,7 +17,7 @@ from tests.report.test_figures import pixels, texts
 
 def compared(n=200):
     runs = {name: random_predictions(n, gain) for name, gain in (("a", 2), ("b", 1), ("c", 3))}
-    return compare(runs, n_boot=50)
+    return compare(runs)
 
 
 def figures():
@@ -107,4 +107,4 @@ def test_the_forest_holds_each_difference_with_its_interval():
 
 def test_what_is_undefined_is_said_in_the_forest():
     p = by_p_cancer([0.25, 0.75], [])
-    assert texts(forest(compare({"a": p, "b": p}, n_boot=5)).axes[2]) == ["n/a"]
+    assert texts(forest(compare({"a": p, "b": p})).axes[2]) == ["n/a"]

@@ -34,7 +34,7 @@ def every_figure():
         "curves": learning_curves(HISTORY),
         "roc": roc_and_pr(parts),
         "reliability": reliability(parts),
-        "bars": class_bars(summarize(toy(), n_boot=10), ABC),
+        "bars": class_bars(summarize(toy()), ABC),
     }
 
 
@@ -159,7 +159,7 @@ def test_the_reliability_diagram_holds_the_bins():
 
 
 def test_class_bars_hold_the_figures_and_the_interval_of_recall():
-    metrics = summarize(toy(), n_boot=10)
+    metrics = summarize(toy())
     metrics["precision"]["C"] = None
     (axes,) = class_bars(metrics, ABC).axes
     heights = [round(bar.get_height(), 3) for bar in axes.patches]

@@ -91,7 +91,7 @@ def test_every_picture_has_a_text_instead_and_is_sharp_at_its_size(source, parts
 
 
 def test_the_confusion_counts_can_be_read_without_the_picture(source, parts):
-    matrix = summarize(parts["test"], n_boot=1)["confusion"]
+    matrix = summarize(parts["test"])["confusion"]
     row = ", ".join(map(str, matrix[0]))
     assert any(f"Benign: {row};" in attrs["alt"] for attrs in Page(source).all("img"))
 
@@ -105,7 +105,7 @@ def test_the_page_says_what_a_reader_must_know(source, parts):
     assert "model:\n  name: resnet18\n" in text
     assert "f" * 64 in text
     assert "packages.torch" in text
-    m = summarize(parts["test"], n_boot=20)
+    m = summarize(parts["test"])
     low, high = m["interval"]["cancer_recall"]
     assert f"{m['cancer_recall']:.3f} [{low:.3f}, {high:.3f}]" in text
     assert "colour-histogram SVM" in text

@@ -57,6 +57,13 @@ def test_the_heat_map_holds_means_over_seeds_at_their_places(tmp_path):
     assert first.texts[0].get_text() == "0.580\n±0.050"
 
 
+def test_one_seed_alone_has_no_spread_in_the_heat_map(tmp_path):
+    trials, chart = grid(["1"], ["1", "2"], "heatmap")
+    alone = [trial for trial in trials if trial[0]["seed"] == "0"]
+    texts = heatmap(study_of(tmp_path, alone, chart)).axes[0].texts
+    assert [text.get_text() for text in texts] == ["0.500", "0.510"]
+
+
 def test_bars_name_files_without_their_folders(tmp_path):
     trials, _ = grid(["null", "/far/away/layer3.pth"], ["0.5"], "bars")
     names = bars(study_of(tmp_path, trials, "bars")).axes[0].get_yticklabels()

@@ -1,5 +1,6 @@
 import re
 
+from leukemia.measure.intervals import shown
 from leukemia.report.sections.probabilities import decisions, probabilities
 from tests.report.samples import findings, judgement, random_predictions
 
@@ -30,11 +31,8 @@ def test_the_table_has_the_chosen_threshold_and_one_half():
     source = html(decisions, **JUDGED)
     at = JUDGED["judged"]["test"]["operating"]
     for name, said in (("threshold", "chosen"), ("half", "plain")):
-        low, high = at[name]["interval"]["sensitivity"]
-        cells = (
-            f"<td>{at[name]['threshold']:.4g} ({said})</td>"
-            f"<td>{at[name]['sensitivity']:.3f} [{low:.3f}, {high:.3f}]</td>"
-        )
+        sensitivity = shown(at[name]["sensitivity"], at[name]["interval"]["sensitivity"])
+        cells = f"<td>{at[name]['threshold']:.4g} ({said})</td><td>{sensitivity}</td>"
         assert cells in source
     assert "at least 0.995" in source
 
