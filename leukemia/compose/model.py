@@ -102,7 +102,7 @@ def build_loss(cfg: DictConfig) -> DualLoss:
     return DualLoss(
         cfg.loss.lambda_nll,
         cfg.loss.lambda_bce,
-        benign_index=build_classes(cfg).benign_index,
+        benign=build_classes(cfg).benign_labels,
         cancer_weight=cfg.loss.cancer_weight,
         class_weights=list(weights) if OmegaConf.is_list(weights) else weights,
         label_smoothing=cfg.loss.label_smoothing,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from leukemia.classes import without_cancer
 from leukemia.errors import UserError
 from leukemia.measure.intervals import members, percentile, wilson
 from leukemia.measure.metrics import bootstrap_scores, point_scores
@@ -48,10 +49,12 @@ def compare(
 
     Returns:
         Plain values: `reference`; `n`; `figures`, by run and by name (accuracy, cancer_recall,
-        cancer_specificity, nll, ece); and `differences`, one for each other run, with `run`;
+        cancer_specificity, nll, ece; those of cancer only where a class is benign); and
+        `differences`, one for each other run, with `run`;
         `difference`, its figure less the reference's, by name, None where undefined; `interval`
-        by name; and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign),
-        each with the images that `only_run` and `only_reference` got right, and `p_value`.
+        by name; and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign, where
+        a class is benign), each with the images that `only_run` and `only_reference` got right,
+        and `p_value`.
 
     Raises:
         UserError: fewer than two runs, or a run whose classes, files or labels are not the
@@ -63,30 +66,30 @@ def compare(
     scores = {reference: point_scores(base)}
     resampled = bootstrap_scores(base, groups, n_boot, seed)
     member = members(len(base.files), groups)
+    names = without_cancer(FIGURES, base.classes)
     differences = []
     for name, unordered in others:
         run = _aligned(name, unordered, reference, base)
         scores[name] = point_scores(run)
         drawn = bootstrap_scores(run, groups, n_boot, seed)
-        difference = {key: _less(scores[name][key], scores[reference][key]) for key in FIGURES}
-        interval = {
-            key: _interval(drawn[key] - resampled[key], key, base, member) for key in FIGURES
-        }
+        difference = {key: _less(scores[name][key], scores[reference][key]) for key in names}
+        interval = {key: _interval(drawn[key] - resampled[key], key, base, member) for key in names}
+        tests = {"accuracy": _mcnemar(_hit(run), _hit(base))}
+        if base.classes.has_cancer:
+            right, reference_right = (_called(one) == one.cancer for one in (run, base))
+            tests["cancer"] = _mcnemar(right, reference_right)
         differences.append(
             {
                 "run": name,
                 "difference": difference,
                 "interval": interval | _of_no_disagreement(run, base, member),
-                "mcnemar": {
-                    "accuracy": _mcnemar(_hit(run), _hit(base)),
-                    "cancer": _mcnemar(_called(run) == run.cancer, _called(base) == base.cancer),
-                },
+                "mcnemar": tests,
             }
         )
     return {
         "reference": reference,
         "n": len(base.files),
-        "figures": {name: {key: score[key] for key in FIGURES} for name, score in scores.items()},
+        "figures": {name: {key: score[key] for key in names} for name, score in scores.items()},
         "differences": differences,
     }
 
@@ -100,16 +103,24 @@ def comparison_rows(compared: Mapping[str, Any]) -> tuple[list[str], list[list[s
     Returns:
         The names of the columns, and a row for each run but the reference.
     """
-    header = ["run", *FIGURES.values(), "McNemar p (class)", "McNemar p (cancer)"]
+    names = compared_figures(compared)
+    tests = {"accuracy": "McNemar p (class)", "cancer": "McNemar p (cancer)"}
+    kinds = [kind for kind in tests if kind in compared["differences"][0]["mcnemar"]]
+    header = ["run", *(FIGURES[key] for key in names), *(tests[kind] for kind in kinds)]
     rows = [
         [
             one["run"],
-            *(_signed(one["difference"][key], one["interval"][key]) for key in FIGURES),
-            *(_tested(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
+            *(_signed(one["difference"][key], one["interval"][key]) for key in names),
+            *(_tested(one["mcnemar"][kind]) for kind in kinds),
         ]
         for one in compared["differences"]
     ]
     return header, rows
+
+
+def compared_figures(compared: Mapping[str, Any]) -> list[str]:
+    """The names of the figures that `compare` compared, in the order of `FIGURES`."""
+    return [key for key in FIGURES if key in compared["figures"][compared["reference"]]]
 
 
 def _aligned(name: str, run: Predictions, reference: str, base: Predictions) -> Predictions:
@@ -155,6 +166,8 @@ def _less(ours: float | None, theirs: float | None) -> float | None:
 def _counted(base: Predictions) -> dict[str, Flags]:
     """The images that each of the proportions is over."""
     every = np.ones(len(base.files), np.bool_)
+    if not base.classes.has_cancer:
+        return {"accuracy": every}
     return {"accuracy": every, "cancer_recall": base.cancer, "cancer_specificity": ~base.cancer}
 
 
@@ -187,8 +200,7 @@ def _hit(run: Predictions) -> Flags:
 
 
 def _called(run: Predictions) -> Flags:
-    called: Flags = run.predicted != run.classes.benign_index
-    return called
+    return run.called_cancer
 
 
 def _mcnemar(run: Flags, base: Flags) -> dict[str, Any]:

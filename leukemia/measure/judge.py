@@ -30,7 +30,9 @@ def judge(
         seed: seed of the bootstrap.
 
     Returns:
-        Plain values for JSON. `n`; `uncalibrated` and `calibrated`, each with nll, brier and ece
+        Plain values for JSON. Where no class is benign: `n`, `uncalibrated` and `calibrated` as
+        below, `referral` by `plain`, `risk_coverage_area`, and `uncertain` without `missed`. Else
+        `n`; `uncalibrated` and `calibrated`, each with nll, brier and ece
         and their `interval`; and, all on calibrated probabilities: `operating`, by `threshold`
         (the chosen one) and `half` (0.5), as `at_threshold` returns them;
         `sensitivity_at_specificity`; `net_benefit` with the lists `threshold`, `model`,
@@ -40,11 +42,21 @@ def judge(
     """
     calibrated = calibration.calibrated(predictions)
     boot: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    limits = {"threshold": calibration.threshold, "half": HALF}
-    return {
+    scores = {
         "n": len(predictions.files),
         "uncalibrated": _scores(predictions, groups, boot),
         "calibrated": _scores(calibrated, groups, boot),
+    }
+    if calibration.threshold is None:
+        return {
+            **scores,
+            "referral": {"plain": referral(calibrated)},
+            "risk_coverage_area": risk_coverage(calibrated).area,
+            "uncertain": _uncertain(calibrated, calibration),
+        }
+    limits = {"threshold": calibration.threshold, "half": HALF}
+    return {
+        **scores,
         "operating": {
             name: at_threshold(calibrated, limit, groups, **boot) for name, limit in limits.items()
         },
@@ -69,10 +81,13 @@ def _scores(
 def _uncertain(calibrated: Predictions, calibration: Calibration) -> dict[str, Any]:
     doubtful = calibration.uncertain(calibrated.probabilities, calibrated.classes)
     wrong = calibrated.labels != calibrated.predicted
-    missed = calibrated.cancer & (calibrated.p_cancer < calibration.threshold)
+    missed = {}
+    if calibration.threshold is not None:
+        below = calibrated.cancer & (calibrated.p_cancer < calibration.threshold)
+        missed = {"missed": int((below & ~doubtful).sum())}
     return {
         "n": int(doubtful.sum()),
         "wrong": int((wrong & ~doubtful).sum()),
-        "missed": int((missed & ~doubtful).sum()),
+        **missed,
         "files": [calibrated.files[i] for i in np.flatnonzero(doubtful)],
     }

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
 from leukemia.models.loss import DualLoss
@@ -76,7 +77,7 @@ class Classifier(L.LightningModule):
         logits = self(inputs)
         terms = self.loss(logits, labels)
         self.log_dict(
-            {f"{part}_{name}": value for name, value in terms._asdict().items()},
+            {f"{part}_{name}": value for name, value in terms.named().items()},
             on_step=False,
             on_epoch=True,
             batch_size=self.loss.mass(labels),  # type: ignore[arg-type]  # any number does
@@ -88,16 +89,15 @@ class Classifier(L.LightningModule):
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log loss, accuracy and cancer recall."""
+        """Log loss and accuracy, and cancer recall where a class is benign."""
         _, logits = self._step(batch, "val")
-        benign, labels = self.loss.benign_index, batch[1]
+        loss, labels = self.loss, batch[1]
         self.accuracy(logits, labels)
-        self.cancer_recall(logits.argmax(1) != benign, labels != benign)
-        self.log_dict(
-            {"val_accuracy": self.accuracy, "val_cancer_recall": self.cancer_recall},
-            on_step=False,
-            on_epoch=True,
-        )
+        logged: dict[str, Metric] = {"val_accuracy": self.accuracy}
+        if loss.benign:
+            self.cancer_recall(loss.is_cancer(logits.argmax(1)), loss.is_cancer(labels))
+            logged["val_cancer_recall"] = self.cancer_recall
+        self.log_dict(logged, on_step=False, on_epoch=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return what a whole network makes of a batch."""

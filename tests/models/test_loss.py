@@ -42,7 +42,7 @@ def test_equals_the_literal_formula_of_the_paper(batch):
 def test_equals_scikit_learns_log_loss_wherever_benign_stands(batch, benign):
     logits, labels = batch
     p = logits.softmax(1).numpy()
-    terms = DualLoss(benign_index=benign)(logits, labels)
+    terms = DualLoss(benign=benign)(logits, labels)
     is_cancer = labels.numpy() != benign
     assert terms.nll.item() == pytest.approx(log_loss(labels.numpy(), p), rel=1e-12)
     assert terms.bce.item() == pytest.approx(log_loss(is_cancer, 1 - p[:, benign]), rel=1e-9)
@@ -102,8 +102,8 @@ def test_a_cancer_weight_is_a_weight_of_every_class_but_the_benign(batch, benign
     logits, labels = batch
     weights = [3.0] * 4
     weights[benign] = 1.0
-    ours = DualLoss(benign_index=benign, cancer_weight=3.0)(logits, labels)
-    theirs = DualLoss(benign_index=benign, class_weights=weights)(logits, labels)
+    ours = DualLoss(benign=benign, cancer_weight=3.0)(logits, labels)
+    theirs = DualLoss(benign=benign, class_weights=weights)(logits, labels)
     for one, other in zip(ours, theirs, strict=True):
         assert one.item() == pytest.approx(other.item(), rel=1e-6)
 
