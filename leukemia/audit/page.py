@@ -173,6 +173,8 @@ def _floors(audit: Audit, folder: Path) -> Iterator[str]:
             f"{f.given_away} {f.balanced:.3f}"
         ),
     }
+    if not audit.classes.has_cancer:
+        del cells["Cancer sensitivity with 95% interval"]
     for caption, cell in cells.items():
         rows = []
         for name, floors in by_feature(audit.floors).items():

@@ -7,7 +7,7 @@ from leukemia.check import check_count
 from leukemia.compose.data import build_augmenter, build_splitter
 from leukemia.compose.model import build_loss, build_stages, check_views, head_fit
 from leukemia.compose.network import MOST_PIXELS, MOST_THREADS, check_trainer
-from leukemia.compose.preprocess import build_preprocess
+from leukemia.compose.preprocess import build_classes, build_preprocess
 from leukemia.errors import UserError
 from leukemia.models.baseline import SIZE as BASELINE_SIZE
 from leukemia.models.schedule import ScheduleSpec, make_optimizer
@@ -62,7 +62,8 @@ def check_settings(cfg: DictConfig) -> None:
         # Ten times the images there are is one batch, as a million is.
         check_count(f"stage.{name}.batch_size", values.batch_size, 2, 10**6)
     weights = (cfg.loss.lambda_nll, cfg.loss.lambda_bce)
-    if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != (1, 1):
+    usual = (1, 1) if build_classes(cfg).has_cancer else (1, 0)
+    if head_fit(cfg) == "discriminant" and len(stages) == 1 and weights != usual:
         raise UserError(
             f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
             f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "

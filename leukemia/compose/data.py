@@ -9,12 +9,13 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_count
+from leukemia.compose.classes import build_layout
 from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir, find_root
 from leukemia.data.augment import Augmenter, AugmentSpec
 from leukemia.data.datamodule import EmbeddingDataModule, SmearDataModule
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.split.grouped import check_fractions, grouped_split, kfold_split
-from leukemia.data.split.groups import join_groups
+from leukemia.data.split.groups import join_groups, related_groups
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.data.split.parts import Split, file_split
 from leukemia.data.split.protocols import balance, paper_split, stratified_split
@@ -37,7 +38,8 @@ def build_splitter(cfg: DictConfig) -> "Splitter":
     n_classes, split = len(cfg.data.classes.names), cfg.split
     if split.name not in SPLITS:
         raise UserError(f"Expected split to be one of {', '.join(SPLITS)}, but got '{split.name}'.")
-    if split.name == "grouped" and cfg.data.get("groups") is None:
+    told = build_layout(cfg).relates is not None  # a pattern that tells patients
+    if split.name == "grouped" and cfg.data.get("groups") is None and not told:
         raise UserError(
             "split=grouped needs data.groups=<a CSV with the columns file, group>: the patients "
             "where they are known, else the groups.csv that `python -m leukemia.audit` writes."
@@ -128,9 +130,9 @@ def make_parts(
 def _related(
     cfg: DictConfig, manifest: Manifest, identical: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the groups of ``data.groups`` and of identical files, joined."""
+    """Return the groups of ``data.groups``, else of file names, and of identical files, joined."""
     if cfg.data.get("groups") is None:  # runs from before that setting lack it
-        return identical
+        return related_groups(manifest) if manifest.related else identical
     table = Path(str(cfg.data.groups)).expanduser()
     if cfg.split.name == "leaky":
         from leukemia.data.split.leaky import VIEWS, images_of
@@ -171,6 +173,7 @@ def build_data(cfg: DictConfig) -> Sources:
         build_preprocess(cfg),
         splitter,
         cache_dir(cfg),
+        layout=build_layout(cfg),
         on_bad=cfg.data.on_bad,
         workers=cfg.data.workers,
         verify=cfg.open_test,

@@ -240,7 +240,8 @@ def uncertain(
     called = p_cancer >= threshold
     named = is_cancer(probabilities.argmax(axis=1), classes)
     torn = (called != (p_cancer >= HALF)) | (called != named)
-    return torn | unsure(probabilities, confidence)
+    doubtful: NDArray[np.bool_] = torn | unsure(probabilities, confidence)
+    return doubtful
 
 
 def unsure(probabilities: Floats, confidence: float) -> NDArray[np.bool_]:

@@ -67,8 +67,9 @@ def risk_coverage(predictions: Predictions, threshold: float | None = None) -> R
     accuracy = summed(predictions.labels == predictions.predicted) / kept
     if not predictions.classes.has_cancer:
         return RiskCoverage(accuracy, None, None)
-    by_class = threshold is None
-    called = predictions.called_cancer if by_class else predictions.p_cancer >= threshold
+    called = predictions.called_cancer
+    if threshold is not None:
+        called = predictions.p_cancer >= threshold
     return RiskCoverage(
         accuracy=accuracy,
         cancers=summed(predictions.cancer),
@@ -93,7 +94,11 @@ def referral(predictions: Predictions, threshold: float | None = None) -> list[d
     rows: list[dict[str, Any]] = []
     for share in SHARES:
         kept = n - at_most(share, n)
-        row = {"referred": share, "n": kept, "accuracy": float(curve.accuracy[kept - 1])}
+        row: dict[str, Any] = {
+            "referred": share,
+            "n": kept,
+            "accuracy": float(curve.accuracy[kept - 1]),
+        }
         if curve.cancers is not None and curve.missed is not None:
             cancers, missed = float(curve.cancers[kept - 1]), float(curve.missed[kept - 1])
             sensitivity = 1 - missed / cancers if cancers > 0 else None

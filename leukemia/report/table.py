@@ -40,6 +40,8 @@ def print_summary(
     for name, part in metrics.items():
         summary.add_column(f"{name} (n = {part['n']})")
     for key, label in _SCALARS.items():
+        if not all(key in part for part in metrics.values()):
+            continue  # no class is benign
         summary.add_row(
             label, *(shown(part[key], part["interval"][key]) for part in metrics.values())
         )

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import create_text, write_text
+from leukemia.classes import CANCER_FIGURES
 from leukemia.errors import UserError
 from leukemia.runs.own import check_own, note_own
 from leukemia.runs.plain import check_inside, read_json, read_settings, walk
@@ -41,10 +42,7 @@ SEALED: Final = (
 # All that DONE was in earlier versions.
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4})?\s*")
 _LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.atomic`, where it was killed
-_FIGURES: Final = (
-    *("n", "accuracy", "macro_f1", "cancer_recall", "cancer_specificity"),
-    *("roc_auc", "average_precision", "nll", "brier", "ece"),
-)
+_FIGURES: Final = ("n", "accuracy", "macro_f1", "nll", "brier", "ece")
 _GROUPS: Final = (
     *("data", "split", "stain", "mask", "crop", "augment"),
     *("model", "stage", "loss", "schedule", "trainer", "logger", "report"),
@@ -338,10 +336,13 @@ def read_figures(path: Path, part: str) -> dict[str, Any]:
         UserError: they are not there, or none.
     """
     found = read_json(path).get(part)
+    # All of cancer, or none of them where no class is benign.
+    of_cancer = [name for name in CANCER_FIGURES if isinstance(found, dict) and name in found]
     if (
         not isinstance(found, dict)
         or not isinstance(found.get("interval"), dict)
-        or not all(_is_figure(found.get(name, "")) for name in _FIGURES)
+        or not all(_is_figure(found.get(name, "")) for name in (*_FIGURES, *of_cancer))
+        or len(of_cancer) not in (0, len(CANCER_FIGURES))
     ):
         raise UserError(
             f"'{path}' holds no figures of the part '{part}': bring it back from a copy, or train "
