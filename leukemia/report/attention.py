@@ -205,10 +205,14 @@ def attention_figure(
         names: of the C classes.
     """
     methods = list(attention.shares)
-    wide = 3 * class_width(names, 3.3)
-    size = (max(10, wide), 0.6 + (2.7 if wide <= 10 else 3.6) * len(methods))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(methods), len(PARTITION), sharex=True, sharey="col", squeeze=False)
+    width, shape = class_width(names, 0), (len(methods), len(PARTITION))
+    if many := width > 0:  # below each other, for names that are written upwards
+        figure = Figure(figsize=(width, 2 + 2.1 * len(methods) * len(PARTITION)))
+        figure.set_layout_engine("constrained")
+        grid = figure.subplots(shape[0] * shape[1], 1, sharex=True, squeeze=False).reshape(shape)
+    else:
+        figure = Figure(figsize=(10, 0.6 + 2.7 * len(methods)), layout="constrained")
+        grid = figure.subplots(*shape, sharex=True, sharey="col", squeeze=False)
     places = range(1, len(names) + 1)
     for row, method in zip(grid, methods, strict=True):
         for axes, region in zip(row, PARTITION, strict=True):
@@ -218,12 +222,14 @@ def attention_figure(
             axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
             axes.set(title=f"{METHODS[method][0]}: {region}")
             texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
-            if wide > 10:
+            if many:
                 texts = [text.replace("\n", " ") for text in texts]
             axes.set_xticks(places, texts)
             turn_labels(axes, names)
         row[0].set_ylabel("share of the heat map")
-    for axes in grid[0]:  # last, for it ends the scaling to what is drawn in the column
+    for axes in (
+        grid.ravel() if many else grid[0]
+    ):  # last, for it ends the scaling to what is drawn in the column
         axes.set_ylim(bottom=0)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return figure

@@ -41,6 +41,7 @@ STYLE: Any = {
 }
 _DPI = 192
 MANY = 10  # classes, above which cells and bars are drawn smaller and without all numbers
+_NUMBERS = 5  # classes up to which bars have their numbers above them
 _LETTER = 0.085  # inches that a letter takes, at 10 points
 _TURNED = 0.3  # inches that a class takes where its name is written upwards
 _WIDEST = 15  # inches of a figure, above which a page would shrink it beyond reading
@@ -163,7 +164,7 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Classes) -> Fi
 
 @mpl.rc_context(STYLE)
 def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
-    """Precision, recall and F1 of each class; of more than 10 classes without the numbers.
+    """Precision, recall and F1 of each class; of more than 5 classes without the numbers.
 
     Args:
         metrics: one part's figures, as `summarize` returns them; the whiskers on recall are its
@@ -180,7 +181,8 @@ def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
         values = [metrics[kind][name] for name in classes.names]
         heights = [value or 0.0 for value in values]
         axes.bar(x + shift, heights, 0.25, color=colour, hatch=hatch, edgecolor="w", label=kind)
-        for place, value in zip(x + shift, values if not many else [], strict=not many):
+        numbers = values if len(classes) <= _NUMBERS else []  # of more they would overlap
+        for place, value in zip(x + shift, numbers, strict=False):
             axes.text(place, 1.02, shown(value), ha="center", fontsize=9)
     for place, name in enumerate(classes.names):
         bounds = metrics["interval"][f"recall.{name}"]

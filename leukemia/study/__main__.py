@@ -38,7 +38,6 @@ def study(cfg: DictConfig) -> None:
 
 def _make_dashboard(found: "Study", where: str) -> None:
     """Write ``dashboard.json``, and make the W&B workspace that it describes when online."""
-    from leukemia.compose.preprocess import build_classes
     from leukemia.runs.directory import open_run, write_json
     from leukemia.study import dashboard
 
@@ -50,7 +49,8 @@ def _make_dashboard(found: "Study", where: str) -> None:
         OmegaConf.select(cfg, "logger.group") or found.name,
         [_single(cfg, key) for key in found.varied],
         metric=found.rule.metric,
-        has_cancer=build_classes(cfg).has_cancer,
+        # Of a trial that is begun; an empty list is none either.
+        has_cancer=OmegaConf.select(cfg, "data.classes.benign", default="") not in (None, []),
     )
     path = found.path / "dashboard.json"
     write_json(path, spec)

@@ -102,8 +102,11 @@ class Layout:
 
     def takes(self, path: Path) -> bool:
         """Whether a file should be an image, and is none of those that are passed over."""
-        suffix = path.suffix.lower()
-        return not self.extensions or suffix in self.extensions or suffix in SUFFIXES
+        return self.has_suffix(path.name) or path.suffix.lower() in SUFFIXES
+
+    def has_suffix(self, path: str) -> bool:
+        """Whether a file has one of the suffixes that images have here."""
+        return not self.extensions or Path(path).suffix.lower() in self.extensions
 
 
 FOLDERS: Final = Layout()
@@ -167,7 +170,8 @@ def find_names(root: Path, layout: Layout = FOLDERS) -> tuple[str, ...]:
         raise UserError(f"data.root '{root}' cannot be read: {error}.") from error
     if deep:
         raise UserError(
-            f"data.root '{root}' seems to hold the class folders one level down: use "
+            f"data.root '{root}' seems to hold the class folders one level down, in "
+            f"{name_some([folder.name for folder in deep], 8)}: use one of them, such as "
             f"data.root={deep[0]}."
         )
     if len(folders) < 2:
@@ -231,10 +235,10 @@ def _by_folder(root: Path, classes: Classes, layout: Layout, *, fixed: bool) -> 
             if entry.is_dir()
         ]
         + [
-            problem
+            f"'{name}/{entry.name}' is none of data.extensions {list(layout.extensions)}"
             for name, files in kept.items()
             for entry in files
-            if not entry.is_dir() and (problem := _wrong_suffix(f"{name}/{entry.name}", layout))
+            if not entry.is_dir() and not layout.has_suffix(entry.name)
         ]
         + [
             f"file '{entry.name}' lies beside the class folders"
@@ -288,12 +292,12 @@ def _names(folders: Sequence[str] | set[str]) -> str:
 
 
 def _by_pattern(root: Path, classes: Classes, layout: Layout, *, fixed: bool) -> list[ImageFile]:
-    found, problems, unmatched = [], [], []
+    found, problems, unmatched, others_of = [], [], [], []
     others: Counter[str] = Counter()
     for path in _walk(root, layout):
         told = layout.read(path)
-        if wrong := _wrong_suffix(path, layout):
-            problems.append(wrong)
+        if not layout.has_suffix(path):
+            others_of.append(f"'{path}'")
         elif told is None:
             unmatched.append(f"'{path}'")
         elif told[0] not in classes.names:
@@ -307,10 +311,12 @@ def _by_pattern(root: Path, classes: Classes, layout: Layout, *, fixed: bool) ->
     problems += [
         f"{count} files are of '{name}', which is no class" for name, count in others.items()
     ]
-    if unmatched:
-        problems.append(
-            f"{len(unmatched)} files do not match the pattern, such as {name_some(unmatched, 3)}"
-        )
+    for files, wrong in (
+        (others_of, f"are images, but none of data.extensions {list(layout.extensions)}"),
+        (unmatched, "do not match the pattern"),
+    ):
+        if files:
+            problems.append(f"{len(files)} files {wrong}, such as {name_some(files, 3)}")
     if problems:
         remedy = "" if fixed else ", or set data.pattern, data.labels or data.classes.names anew"
         raise UserError(
@@ -319,12 +325,6 @@ def _by_pattern(root: Path, classes: Classes, layout: Layout, *, fixed: bool) ->
             f"here{remedy}."
         )
     return sorted(found, key=lambda image: (image.label, image.path))
-
-
-def _wrong_suffix(path: str, layout: Layout) -> str | None:
-    if not layout.extensions or Path(path).suffix.lower() in layout.extensions:
-        return None
-    return f"file '{path}' is an image, but none of data.extensions {list(layout.extensions)}"
 
 
 def _walk(root: Path, layout: Layout) -> Iterator[str]:

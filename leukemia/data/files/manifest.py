@@ -114,6 +114,7 @@ class Manifest:
         sizes: width and height in pixels, upright, (N, 2).
         sha256: of each file's bytes, in hex.
         skipped: files left out as unreadable.
+        names: of the labels, where the files' folders are not the classes.
         related: which patient each file is of, as its name tells (`Layout`), empty where it tells
             none; no entries at all where no name tells any.
     """
@@ -123,6 +124,7 @@ class Manifest:
     sizes: NDArray[np.int64]
     sha256: tuple[str, ...]
     skipped: tuple[BadFile, ...] = ()
+    names: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -210,6 +212,7 @@ def build_manifest(
         sizes=np.array([facts[image.path][:2] for image in good], dtype=np.int64),
         sha256=tuple(facts[image.path].sha256 for image in good),
         skipped=tuple(bad),
+        names=() if layout.pattern is None else classes.names,
         related=tuple(image.related for image in good) if layout.relates else (),
     )
 

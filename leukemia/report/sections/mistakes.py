@@ -174,8 +174,8 @@ def attention_boxes(part: Predictions, shares: Shares) -> Figure:
     panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
     if width > 3:  # beside each other they would be too small to read
         figure.clear()
-        figure.set_size_inches(width, 3.4 * len(shares))
-        panels = figure.subplots(len(shares), 1, sharey=True, squeeze=False)[:, 0]
+        figure.set_size_inches(width, 1 + 2.2 * len(shares))
+        panels = figure.subplots(len(shares), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (region, values) in zip(panels, shares.items(), strict=True):
         class_boxes(axes, values, part.labels, part.classes.names)
         axes.set(title=region, ylim=(-0.02, 1.02))
