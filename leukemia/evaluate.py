@@ -220,9 +220,10 @@ def _look(
 
 
 def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
-    """Write what the run says of images whose classes nobody has told, or other ones.
+    """Write what the run says of images whose classes nobody has told, or of other classes.
 
-    Also of these none may be an image that the run was trained or selected on.
+    Images that the run was trained or selected on are refused in folders of other classes, which
+    may be its own ones renamed, and told of loose images.
     """
     from leukemia.atomic import write_text
     from leukemia.data.files.images import name_some
@@ -231,7 +232,12 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     from leukemia.runs.scoring import refuse_known_files
 
     found = find_images(cfg.data.root)
-    refuse_known_files(finished, found.names, found.paths, progress=cfg.trainer.progress)
+    try:
+        refuse_known_files(finished, found.names, found.paths, progress=cfg.trainer.progress)
+    except UserError as error:
+        if any(entry.is_dir() for entry in Path(cfg.data.root).iterdir()):
+            raise
+        print(f"Note: {error}", file=sys.stderr)
     scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.trainer.progress)
     output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
     with _writing(finished, output):

@@ -223,5 +223,6 @@ def class_boxes(
         flierprops={"markersize": 3},
         patch_artist=True,
     )
+    axes.set_xticks(range(1, len(names) + 1), names)  # panels that share an axis would add theirs
     turn_labels(axes, names)
     axes.grid(axis="y")
