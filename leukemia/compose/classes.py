@@ -8,11 +8,9 @@ from leukemia.compose.preprocess import build_classes, find_root
 from leukemia.data.files.folders import Layout, find_names
 from leukemia.errors import UserError
 
-OF_CANCER = ("loss.lambda_bce", "loss.cancer_weight")
-"""Settings that say nothing where no class is benign."""
-
 PLAIN = {"loss.lambda_bce": 0.0, "loss.cancer_weight": 1.0}
-"""What they then are, so that a run's config.yaml tells what it did."""
+"""Settings that say nothing where no class is benign, and what they then are: so config.yaml tells
+what a run did."""
 
 
 def build_layout(cfg: DictConfig) -> Layout:
@@ -42,7 +40,7 @@ def settle_classes(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
 
     Args:
         cfg: the settings, changed in place.
-        typed: what was given on the command line or is varied by a study, ``key=value`` or ``key``.
+        typed: what was given on the command line or is varied by a study, ``key=value``.
 
     Raises:
         UserError: names that cannot be, a folder that holds no classes, or a setting of the loss
@@ -52,15 +50,24 @@ def settle_classes(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
         cfg.data.classes.names = _names(cfg)
     if build_classes(cfg).has_cancer:
         return
-    keys = [text.partition("=")[0].lstrip("+") for text in typed]
-    if given := [key for key in OF_CANCER if key in keys]:
-        raise UserError(
-            f"{given[0]} weighs cancer against benign, and no class is benign "
-            f"(data.classes.benign=null): drop it, or name the classes that are benign."
-        )
+    for text in typed:
+        key, _, given = text.lstrip("+").partition("=")
+        if key in PLAIN and not _is(given, PLAIN[key]):
+            raise UserError(
+                f"{key} weighs cancer against benign, and no class is benign "
+                f"(data.classes.benign=null): drop it or use {key}={PLAIN[key]:g}, or name the "
+                f"classes that are benign."
+            )
     for key, value in PLAIN.items():
         if OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, value)
+
+
+def _is(text: str, number: float) -> bool:
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
 
 
 def _names(cfg: DictConfig) -> list[str]:

@@ -88,7 +88,7 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         raise UserError("Trials never open the test part, the winner does: drop open_test.")
     try:
         settle(cfg, multirun=True)
-        settle_classes(cfg, list(settings))
+        settle_classes(cfg, [f"{key}={value}" for key, value in settings.items()])
         check_settings(cfg)
         check_rule(cfg)
     except UserError as error:

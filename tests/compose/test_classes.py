@@ -70,6 +70,8 @@ def test_a_weight_of_cancer_says_nothing_to_a_plain_classifier(tmp_path, word):
     paint_folders(tmp_path, FIVE, 1)
     with pytest.raises(UserError, match="weighs cancer against benign, and no class is benign"):
         settled("data=folder", f"data.root={tmp_path}", word)
+    # What it is then may be said, as to a search that would vary it.
+    settled("data=folder", f"data.root={tmp_path}", "loss.lambda_bce=0", "loss.cancer_weight=1")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,10 @@ def test_a_pattern_is_typed_as_it_is():
     cfg = composed("data=folder", f"data.pattern={pattern}")
     assert cfg.data.pattern == pattern
     assert build_layout(cfg).relates == "patient"
+    words = [r"data.pattern=Im\d+_(?P<label>[01])\.jpg", "data.labels={0: healthy, 1: ALL}"]
+    layout = build_layout(composed("data=folder", *words))
+    assert layout.read("Im001_1.jpg") == ("ALL", "")
+    assert layout.relates is None
 
 
 def people(manifest, rows):
