@@ -39,7 +39,7 @@ class Lab:
 
     def train(self, name: str, *words: str) -> Path:
         run = self.path / name
-        self("train", *words, *SHORT, f"hydra.run.dir={run}")
+        self("train", *SHORT, *words, f"hydra.run.dir={run}")
         return run
 
     def use(self, run: Path, image: Path) -> dict[str, str]:
@@ -112,6 +112,23 @@ def test_cancer_is_no_target_where_no_class_is_benign(lab, five):
     words = (f"run={five}", f"input={image}", "output=maps", "target=cancer")
     told = lab("explain", *words, fails=2)
     assert f"one of predicted, {', '.join(FIVE)}, but got 'cancer'" in told
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "whitened",
+        pytest.param("discriminant", marks=pytest.mark.slow),
+        pytest.param("residual", marks=pytest.mark.slow),
+    ],
+)
+def test_every_head_learns_classes_without_a_benign_one(lab, five, tmp_path, head):
+    words = ("experiment=null", "augment=none", "stages=[head]", f"head={head}", "report.map=null")
+    small = ("model.backbone.layers=null", "model.backbone.attend=null", "stage.head.epochs=2")
+    root = lab.path / "five_cells"
+    run = lab.train(f"head_{head}", "data=folder", f"data.root={root}", *words, *small)
+    assert not [name for name in columns(run / "history.csv") if "bce" in name or "cancer" in name]
+    assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] is not None
 
 
 def test_a_run_is_opened_without_its_folders(lab, five, tmp_path):

@@ -203,6 +203,6 @@ def fit_discriminant_stage(
         with interruptible():
             (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
     module.train()  # as a stage by gradients leaves it
-    train = {f"train_{name}": float(value) for name, value in terms._asdict().items()}
+    train = {f"train_{name}": float(value) for name, value in terms.named().items()}
     history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})
     history.write(history.rows)
