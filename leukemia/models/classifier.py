@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
-from leukemia.models.loss import DualLoss
+from leukemia.models.loss import DualLoss, is_cancer
 from leukemia.models.network import Network, Outputs, judge_batch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -91,11 +91,11 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log loss and accuracy, and cancer recall where a class is benign."""
         _, logits = self._step(batch, "val")
-        loss, labels = self.loss, batch[1]
+        benign, labels = self.loss.benign, batch[1]
         self.accuracy(logits, labels)
         logged: dict[str, Metric] = {"val_accuracy": self.accuracy}
-        if loss.benign:
-            self.cancer_recall(loss.is_cancer(logits.argmax(1)), loss.is_cancer(labels))
+        if benign:
+            self.cancer_recall(is_cancer(logits.argmax(1), benign), is_cancer(labels, benign))
             logged["val_cancer_recall"] = self.cancer_recall
         self.log_dict(logged, on_step=False, on_epoch=True)
 

@@ -23,6 +23,19 @@ class DualTerms(NamedTuple):
         return {name: term for name, term in self._asdict().items() if term is not None}
 
 
+def is_cancer(labels: torch.Tensor, benign: Sequence[int]) -> torch.Tensor:
+    """Return which labels (N,) are of a cancerous class.
+
+    Args:
+        labels: of N images.
+        benign: labels of the classes that are not cancer, one or more.
+    """
+    cancer = labels != benign[0]
+    for other in benign[1:]:
+        cancer = cancer & (labels != other)
+    return cancer
+
+
 class DualLoss(nn.Module):
     """L = lambda_nll * NLL + lambda_bce * BCE, from logits (paper section 5.3.1).
 
@@ -101,12 +114,12 @@ class DualLoss(nn.Module):
         if not self.benign:
             return DualTerms(self.lambda_nll * nll, nll, None)
         log_odds = self._log_odds(logits)
-        is_cancer = self.is_cancer(labels).to(logits.dtype)
+        cancer = is_cancer(labels, self.benign).to(logits.dtype)
         if weights is None:
-            bce = F.binary_cross_entropy_with_logits(log_odds, is_cancer)
+            bce = F.binary_cross_entropy_with_logits(log_odds, cancer)
         else:
             each = weights[labels]
-            summed = F.binary_cross_entropy_with_logits(log_odds, is_cancer, each, reduction="sum")
+            summed = F.binary_cross_entropy_with_logits(log_odds, cancer, each, reduction="sum")
             bce = summed / each.sum()
         return DualTerms(self.lambda_nll * nll + self.lambda_bce * bce, nll, bce)
 
@@ -119,13 +132,6 @@ class DualLoss(nn.Module):
         label = self.benign[0]
         cancer = torch.cat((logits[:, :label], logits[:, label + 1 :]), dim=1)
         return cancer.logsumexp(dim=1) - logits[:, label]
-
-    def is_cancer(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return which labels (N,) are of a cancerous class."""
-        cancer = labels != self.benign[0]
-        for other in self.benign[1:]:
-            cancer = cancer & (labels != other)
-        return cancer
 
     def mass(self, labels: torch.Tensor) -> torch.Tensor | int:
         """Return what labels (N,) count for in a mean over batches: the sum of their weights."""
