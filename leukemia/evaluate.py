@@ -56,7 +56,7 @@ def score(cfg: DictConfig) -> None:
     """Score one run, with its own preprocessing, and write what it shows."""
     # Imported here, so that help never waits for torch.
     from leukemia.data.datamodule import SmearDataModule
-    from leukemia.data.split.groups import identical_groups
+    from leukemia.data.split.groups import related_groups
     from leukemia.data.split.leaky import PooledDataModule
     from leukemia.measure.judge import judge
     from leukemia.measure.metrics import summarize
@@ -96,7 +96,7 @@ def score(cfg: DictConfig) -> None:
     else:
         part, name = "test", _name(cfg.data.root)
         data, manifest = other_folder(finished, Path(cfg.data.root))
-        groups = identical_groups(manifest.sha256)
+        groups = related_groups(manifest)
     seen = judge_part(finished, data, part)
     scores = seen.probabilities.numpy()
     predictions = Predictions(manifest.files, manifest.labels, scores, finished.classes)
@@ -148,7 +148,8 @@ def score(cfg: DictConfig) -> None:
         write_report(output / "report.html", findings)
         write_figures(output / "figures", findings)
     print_summary(figures, finished.classes, {"evaluation": output}, notes)
-    print_operating(judgement["operating"], calibration)
+    if finished.classes.has_cancer:
+        print_operating(judgement["operating"], calibration)
 
 
 def score_suite(cfg: DictConfig) -> None:
@@ -219,18 +220,32 @@ def _look(
 
 
 def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
-    """Write what the run says of images whose classes nobody has told."""
+    """Write what the run says of images whose classes nobody has told, or of other classes.
+
+    Images that the run was trained or selected on are refused in folders of other classes, which
+    may be its own ones renamed, and told of loose images.
+    """
     from leukemia.atomic import write_text
     from leukemia.data.files.images import name_some
     from leukemia.data.files.inputs import find_images
     from leukemia.runs.predictor import Predictor
+    from leukemia.runs.scoring import refuse_known_files
 
     found = find_images(cfg.data.root)
+    try:
+        refuse_known_files(finished, found.names, found.paths, progress=cfg.runtime.progress)
+    except UserError as error:
+        if any(entry.is_dir() for entry in Path(cfg.data.root).iterdir()):
+            raise
+        print(f"Note: {error}", file=sys.stderr)
     scores, bad = Predictor(finished).score(found.names, found.paths, progress=cfg.runtime.progress)
     output = _output(cfg, finished, _name(cfg.data.root)) / "predictions.csv"
     with _writing(finished, output):
         write_text(output, scores.to_csv())
-    print(f"No class folders in '{cfg.data.root}': predictions only, in {output}")
+    print(
+        f"None of the run's classes ({', '.join(finished.classes.names)}) is told in "
+        f"'{cfg.data.root}': predictions only, in {output}"
+    )
     if found.passed_over:
         print(f"Passed over: {name_some(found.passed_over)}", file=sys.stderr)
     if bad:
@@ -240,10 +255,10 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
 
 
 def _unlabelled(finished: "FinishedRun", root: str) -> bool:
+    from leukemia.runs.scoring import tells_classes
+
     folder = Path(root)
-    return folder.is_dir() and not any(
-        (folder / name).is_dir() for name in (*finished.classes.names, "Original")
-    )
+    return folder.is_dir() and not tells_classes(finished, folder)
 
 
 def _name(folder: str) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from leukemia.data.files.inputs import Found
 
 
+_MOST_SHOWN = 6  # probabilities in the title of a picture
+
+
 def main() -> None:
     """Run the command line."""
     cli.run_verb(explain, "explain", each="run")
@@ -106,7 +109,8 @@ def _explain_all(cfg: DictConfig, found: "Found", output: Path) -> list[str]:
     if files:
         table = np.array(scores)
         predicted, attention = table.argmax(axis=1), gather(looks, explainer.methods)
-        cancer = cancer_probability(table, finished.classes)
+        has_cancer = finished.classes.has_cancer
+        cancer = cancer_probability(table, finished.classes) if has_cancer else None
         text = attention.to_csv(files, [names[i] for i in predicted], cancer)
         with _writing(output):
             write_text(output / "explain.csv", text)
@@ -153,8 +157,11 @@ def _pictures(found: "Found", output: Path) -> list[Path]:
 
 
 def _title(name: str, probabilities: Sequence[float], names: Sequence[str], target: str) -> str:
-    best = max(range(len(names)), key=probabilities.__getitem__)
-    said = "   ".join(f"{name} {p:.3f}" for name, p in zip(names, probabilities, strict=True))
+    ranked = sorted(range(len(names)), key=lambda i: -probabilities[i])
+    best = ranked[0]
+    # Of many classes the title has room for the most probable ones.
+    shown = range(len(names)) if len(names) <= _MOST_SHOWN else ranked[:3]
+    said = "   ".join(f"{names[i]} {probabilities[i]:.3f}" for i in shown)
     why = "" if target == "predicted" else f"; the maps explain {target}"
     return f"{name}\npredicted {names[best]}{why}      P:  {said}"
 

@@ -95,7 +95,9 @@ def _target(cfg: DictConfig, found: "Found") -> tuple[Path | None, str]:
 
 def _summary(scores: "Scores") -> str:
     counts = Counter(scores.predicted)
-    parts = [f"{name} {counts[name]}" for name in scores.classes.names]
+    names = scores.classes.names
+    # Of many classes those that were named.
+    parts = [f"{name} {counts[name]}" for name in names if counts[name] or len(names) <= 10]
     parts.append(f"uncertain {len(scores) - int(scores.certain.sum())}")
     if scores.strange is not None:
         parts.append(f"out of distribution {int(scores.strange.flags.sum())}")

@@ -47,6 +47,7 @@ def train(cfg: DictConfig) -> None:
     if cfg.resume is None:
         run = RunDir(Path(cli.output_dir(cfg)))
         settle(cfg, multirun=cli.is_multirun())
+        _settle_classes(cfg)
         if "study" in cfg:
             _try(run, cfg)
             return
@@ -60,6 +61,13 @@ def train(cfg: DictConfig) -> None:
         return
     run, cfg = open_run(run.path, trust=cfg.trust)
     Training(run, cfg, values).run_all()
+
+
+def _settle_classes(cfg: DictConfig) -> None:
+    """Fix the classes, which may be those of the folders: config.yaml holds their names."""
+    from leukemia.compose.classes import settle_classes
+
+    settle_classes(cfg, cli.overrides())
 
 
 def _try(run: RunDir, cfg: DictConfig) -> None:

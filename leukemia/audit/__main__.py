@@ -36,6 +36,7 @@ def audit(cfg: DictConfig) -> None:
     """Audit the images of ``data``, and write what was found."""
     # Imported here, so that help never waits for numpy.
     from leukemia.audit.page import write_audit
+    from leukemia.compose.classes import build_layout, settle_classes
     from leukemia.compose.preprocess import build_classes, cache_dir, find_root
     from leukemia.data.files.manifest import build_manifest
     from leukemia.data.image.scale_bar import check_treatment
@@ -52,9 +53,11 @@ def audit(cfg: DictConfig) -> None:
     root = find_root(cfg)
     if root.resolve() in (output.resolve(), *output.resolve().parents):
         raise UserError(f"output '{output}' lies inside the dataset '{root}': name another one.")
+    settle_classes(cfg)
     manifest = build_manifest(
         root,
         build_classes(cfg),
+        layout=build_layout(cfg),
         on_bad=cfg.data.on_bad,
         cache_dir=cache_dir(cfg),
         workers=cfg.data.workers,
@@ -80,10 +83,11 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     from leukemia.audit.health import STYLES, unfit
     from leukemia.audit.survey import survey
     from leukemia.compose.preprocess import build_classes
-    from leukemia.data.split.groups import join_groups
+    from leukemia.data.split.groups import join_groups, related_groups
 
     table = cfg.data.groups
-    own = None if table is None else join_groups(manifest, Path(str(table)).expanduser())
+    own = related_groups(manifest) if manifest.related else None
+    own = own if table is None else join_groups(manifest, Path(str(table)).expanduser())
     kept = survey(
         root,
         manifest,

@@ -18,6 +18,7 @@ from leukemia.data.files.manifest import Manifest
 from leukemia.data.split.groups import identical_groups
 from leukemia.errors import UserError
 from leukemia.measure.intervals import proportion
+from leukemia.measure.predictions import is_cancer
 
 Interval = tuple[float, float] | None
 
@@ -44,7 +45,8 @@ class Floor:
         protocol: the name of the split.
         accuracy: in [0, 1].
         interval: its 95% interval.
-        cancer_recall: share of the cancers that are not called benign, in [0, 1].
+        cancer_recall: share of the cancers that are not called benign, in [0, 1]; None where no
+            class is benign.
         cancer_recall_interval: its 95% interval.
         n: images tested.
         chance: accuracy of always naming the largest class.
@@ -57,7 +59,7 @@ class Floor:
     protocol: str
     accuracy: float
     interval: Interval
-    cancer_recall: float
+    cancer_recall: float | None
     cancer_recall_interval: Interval
     n: int
     chance: float
@@ -151,8 +153,13 @@ def _floor(
     feature: str, protocol: str, scored: _Scored, labels: NDArray[np.int64], classes: Classes
 ) -> Floor:
     rows, predicted, groups = scored
-    truth, benign = labels[rows], classes.benign_index
-    right, cancer, found = predicted == truth, truth != benign, predicted != benign
+    truth = labels[rows]
+    right = predicted == truth
+    recall, recall_interval = None, None
+    if classes.has_cancer:
+        cancer, found = is_cancer(truth, classes), is_cancer(predicted, classes)
+        recall = float(found[cancer].mean())
+        recall_interval = proportion(found, cancer, groups)
     told = {
         name: ((predicted == k)[truth == k].mean() + (predicted != k)[truth != k].mean()) / 2
         for k, name in enumerate(classes.names)
@@ -163,8 +170,8 @@ def _floor(
         protocol=protocol,
         accuracy=float(right.mean()),
         interval=proportion(right, np.ones(len(rows), np.bool_), groups),
-        cancer_recall=float(found[cancer].mean()),
-        cancer_recall_interval=proportion(found, cancer, groups),
+        cancer_recall=recall,
+        cancer_recall_interval=recall_interval,
         n=len(rows),
         chance=float(np.bincount(truth).max() / len(rows)),
         given_away=best,

@@ -16,7 +16,7 @@ from leukemia.atomic import write_bytes, write_text
 from leukemia.audit.findings import Audit
 from leukemia.audit.floors import Floor, by_feature
 from leukemia.measure.intervals import shown
-from leukemia.report.figures import BLUE, CLASS_COLOURS, GREEN, GREY, ORANGE, STYLE, save
+from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, class_colours, save
 from leukemia.report.page import image, page, photograph, table
 
 _MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (GREY, "D"))
@@ -58,21 +58,23 @@ def floors_figure(audit: Audit) -> Figure:
 def groups_figure(audit: Audit) -> Figure:
     """Images of each acquisition group, by class."""
     table = audit.group_table()
-    figure = Figure(figsize=(9, 1.2 + 0.24 * len(table)), layout="constrained")
-    axes = figure.subplots()
+    columns = min(len(audit.classes), 7)  # of the legend
+    height = 1.0 + 0.2 * -(-len(audit.classes) // columns) + 0.24 * len(table)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    axes, colours = figure.subplots(), class_colours(len(audit.classes))
     rows, start = np.arange(len(table)), np.zeros(len(table))
     hatches = ("", "//", "..", "xx", "\\\\", "++", "oo")
     for label, name in enumerate(audit.classes.names):
         axes.barh(
             rows, table[:, label], 0.8, left=start, label=name, edgecolor="w",
-            color=CLASS_COLOURS[label % 7], hatch=hatches[label % 7],
+            color=colours[label], hatch=hatches[label % 7],
         )  # fmt: skip
         start += table[:, label]
     axes.set_yticks(rows, [str(row + 1) for row in rows])
     axes.set(xlabel="images", ylabel="acquisition group")
     axes.invert_yaxis()
     axes.grid(axis="x")
-    figure.legend(loc="outside upper center", ncols=len(audit.classes))
+    figure.legend(loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -173,6 +175,8 @@ def _floors(audit: Audit, folder: Path) -> Iterator[str]:
             f"{f.given_away} {f.balanced:.3f}"
         ),
     }
+    if not audit.classes.has_cancer:
+        del cells["Cancer sensitivity with 95% interval"]
     for caption, cell in cells.items():
         rows = []
         for name, floors in by_feature(audit.floors).items():

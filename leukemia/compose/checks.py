@@ -12,7 +12,7 @@ from leukemia.compose.parts import (
     build_optimizer,
     build_schedule,
 )
-from leukemia.compose.preprocess import build_preprocess
+from leukemia.compose.preprocess import build_classes, build_preprocess
 from leukemia.errors import UserError
 from leukemia.settings import schema
 from leukemia.settings.objects import prepare, target_of
@@ -69,7 +69,8 @@ def check_settings(cfg: DictConfig) -> None:
         check_count(f"stage.{name}.batch_size", values.batch_size, 2, 10**6)
     head = target_of(cfg.model.head, "model.head")
     weights = (cfg.loss.get("lambda_nll", 1), cfg.loss.get("lambda_bce", 1))
-    if getattr(head, "closed_form", False) and len(stages) == 1 and weights != (1, 1):
+    usual = (1, 1) if build_classes(cfg).has_cancer else (1, 0)
+    if getattr(head, "closed_form", False) and len(stages) == 1 and weights != usual:
         raise UserError(
             f"head=discriminant minimises no loss, so loss.lambda_nll={weights[0]} and "
             f"loss.lambda_bce={weights[1]} would change nothing: leave both at 1, "

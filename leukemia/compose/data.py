@@ -11,13 +11,14 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_count
+from leukemia.compose.classes import build_layout
 from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir, find_root
 from leukemia.data.augment import Augmenter, AugmentSpec
 from leukemia.data.datamodule import ArrayDataModule, EmbeddingDataModule, SmearDataModule
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.loaded import LoadedDataModule
 from leukemia.data.split.grouped import check_fractions
-from leukemia.data.split.groups import join_groups
+from leukemia.data.split.groups import join_groups, related_groups
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.data.split.parts import Split
 from leukemia.data.split.protocols import balance
@@ -38,7 +39,8 @@ def build_splitter(cfg: DictConfig) -> "Splitter":
         UserError: no such split, or one that lacks its table.
     """
     n_classes, split = len(cfg.data.classes.names), cfg.split
-    if split.name == "grouped" and cfg.data.get("groups") is None:
+    told = build_layout(cfg).relates is not None  # a pattern that tells patients
+    if split.name == "grouped" and cfg.data.get("groups") is None and not told:
         raise UserError(
             "split=grouped needs data.groups=<a CSV with the columns file, group>: the patients "
             "where they are known, else the groups.csv that `python -m leukemia.audit` writes."
@@ -115,9 +117,9 @@ def make_parts(
 def _related(
     cfg: DictConfig, manifest: Manifest, identical: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the groups of ``data.groups`` and of identical files, joined."""
+    """Return the groups of ``data.groups``, else of file names, and of identical files, joined."""
     if cfg.data.get("groups") is None:
-        return identical
+        return related_groups(manifest) if manifest.related else identical
     table = Path(str(cfg.data.groups)).expanduser()
     if cfg.split.name == "leaky":
         from leukemia.data.split.leaky import VIEWS, images_of
@@ -128,7 +130,7 @@ def _related(
 
 DATA_OWN = (
     *("name", "root", "groups", "balance", "cache_dir", "classes", "floors", "workers", "on_bad"),
-    *("per_class", "paint_seed"),
+    *("per_class", "paint_seed", "pattern", "labels", "extensions"),
 )
 """Of ``data``: what is read here, and handed only to a data module that asks for it."""
 
@@ -186,5 +188,6 @@ def build_data(cfg: DictConfig) -> Sources:
         splitter=splitter,
         verify=cfg.open_test,
         augment=build_augmenter(cfg),
+        layout=build_layout(cfg),
         **common,
     )

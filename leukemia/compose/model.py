@@ -118,7 +118,7 @@ def _around(cfg: DictConfig, network: nn.Module) -> dict[str, Any]:
         "network": network,
         "loss": build_loss(cfg),
         "n_classes": len(cfg.data.classes.names),
-        "benign_index": build_classes(cfg).benign_index,
+        "benign": build_classes(cfg).benign_labels,
         "seed": cfg.seed,
         "tta": cfg.runtime.tta,
         "channels_last": cfg.runtime.channels_last,

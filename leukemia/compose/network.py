@@ -227,7 +227,7 @@ def _build_whole(cfg: DictConfig) -> tuple[Network, str]:
         optimizer=build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer"),
         schedule=build_schedule(cfg, name),
         n_classes=len(cfg.data.classes.names),
-        benign_index=build_classes(cfg).benign_index,
+        benign=build_classes(cfg).benign_labels,
         size=cfg.crop.size,
         seed=cfg.seed,
     )

@@ -23,7 +23,7 @@ def build_loss(cfg: DictConfig) -> nn.Module:
         cfg.loss,
         "loss",
         nn.Module,
-        benign_index=build_classes(cfg).benign_index,
+        benign=build_classes(cfg).benign_labels,
         n_classes=len(cfg.data.classes.names),
     )
 

@@ -23,7 +23,9 @@ def build_classes(cfg: DictConfig) -> Classes:
     if not OmegaConf.is_list(names):
         raise UserError(f"Expected data.classes.names to be a list of folders, but got {names!r}.")
     # A folder may be called 1.
-    return Classes(tuple(map(str, names)), str(cfg.data.classes.benign))
+    benign = cfg.data.classes.benign
+    several = tuple(map(str, benign)) if OmegaConf.is_list(benign) else str(benign)
+    return Classes(tuple(map(str, names)), None if benign is None else several)
 
 
 def build_preprocess(cfg: DictConfig) -> Preprocess:

@@ -16,6 +16,7 @@ from leukemia.classes import Classes
 from leukemia.data.augment import Augmenter
 from leukemia.data.cache import open_pixels
 from leukemia.data.embeddings import read_embeddings
+from leukemia.data.files.folders import FOLDERS, Layout
 from leukemia.data.files.manifest import Manifest, build_manifest
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.data.split.groups import identical_groups
@@ -193,11 +194,12 @@ class SmearDataModule(ArrayDataModule):
     """A folder of smears, masked and cropped into a cache, split into parts.
 
     Args:
-        root: the folder, one subfolder a class.
+        root: the folder, one subfolder a class or as the layout says.
         classes: the class scheme.
         preprocess: mask, crop and size.
         splitter: makes the parts from the manifest and its groups.
         cache_dir: where manifests and pixels are kept between runs.
+        layout: how the files tell their classes.
         on_bad: ``error`` or ``skip``, see `build_manifest`.
         workers: threads that prepare images; ``None`` for one a core.
         verify: hash every file once, see `build_manifest`: where the test part is opened.
@@ -219,6 +221,7 @@ class SmearDataModule(ArrayDataModule):
         splitter: Splitter,
         cache_dir: str | Path,
         *,
+        layout: Layout = FOLDERS,
         on_bad: str = "error",
         workers: int | None = None,
         verify: bool = False,
@@ -237,7 +240,7 @@ class SmearDataModule(ArrayDataModule):
             num_workers=num_workers,
         )
         self.root, self.classes, self.preprocess = Path(root), classes, preprocess
-        self.splitter, self.cache_dir = splitter, Path(cache_dir)
+        self.splitter, self.cache_dir, self.layout = splitter, Path(cache_dir), layout
         self.on_bad, self.workers, self.verify = on_bad, workers, verify
 
     def _scan(self) -> Manifest:
@@ -245,6 +248,7 @@ class SmearDataModule(ArrayDataModule):
         return build_manifest(
             self.root,
             self.classes,
+            layout=self.layout,
             on_bad=self.on_bad,
             cache_dir=self.cache_dir,
             workers=self.workers,

@@ -13,7 +13,7 @@ from scipy.special import logit, softmax
 from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.measure.metrics import point_scores
-from leukemia.measure.operating import HALF, choose_threshold, review_confidence, uncertain
+from leukemia.measure.operating import HALF, choose_threshold, review_confidence, uncertain, unsure
 from leukemia.measure.predictions import Predictions, cancer_probability
 
 Floats = NDArray[np.float64]
@@ -82,8 +82,9 @@ class Calibration:
 
     Args:
         temperature: T, in [1, 10] (`fit_temperature`).
-        sensitivity: the wanted sensitivity, in (0, 1].
-        threshold: the least P(cancer) that is called cancer, in [0, 0.5] (`choose_threshold`).
+        sensitivity: the wanted sensitivity, in (0, 1]; None where no class is benign.
+        threshold: the least P(cancer) that is called cancer, in [0, 0.5] (`choose_threshold`);
+            None where no class is benign.
         review: the share of the fitting part to be sent to a human, in [0, 1).
         confidence: the top probability below which an image is uncertain, in [0, 1]
             (`review_confidence`).
@@ -94,8 +95,8 @@ class Calibration:
     """
 
     temperature: float
-    sensitivity: float
-    threshold: float
+    sensitivity: float | None
+    threshold: float | None
     review: float
     confidence: float
     part: str
@@ -120,6 +121,8 @@ class Calibration:
             probabilities: (N, C), calibrated.
             classes: names and order of the C classes.
         """
+        if self.threshold is None:
+            return unsure(probabilities, self.confidence)
         return uncertain(probabilities, classes, self.threshold, self.confidence)
 
     def close(self, probabilities: Floats, classes: Classes, slack: float) -> NDArray[np.bool_]:
@@ -130,9 +133,11 @@ class Calibration:
             classes: names and order of the C classes.
             slack: the change of the log-odds of the top probability, and of P(cancer).
         """
-        top, cancer = probabilities.max(axis=1), cancer_probability(probabilities, classes)
+        top = probabilities.max(axis=1)
         moved = [np.abs(_logit(top) - _logit(self.confidence))]
-        moved += [np.abs(_logit(cancer) - _logit(limit)) for limit in (self.threshold, HALF)]
+        if self.threshold is not None:
+            cancer = cancer_probability(probabilities, classes)
+            moved += [np.abs(_logit(cancer) - _logit(limit)) for limit in (self.threshold, HALF)]
         return np.asarray(np.min(moved, axis=0) < slack)
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,11 +157,15 @@ class Calibration:
         Raises:
             UserError: a value is missing or is not what `Calibration` says; it is named.
         """
+        # Both of them where a class is benign, and neither where none is.
+        halves = ("sensitivity", "threshold")
+        half = len({values.get(name) is None for name in halves}) > 1
         for name, (fits, expected) in _EXPECTED.items():
-            if not fits(values.get(name)):
+            found = values.get(name)
+            if not fits(found) or (half and name in halves and found is None):
                 raise UserError(
                     f"Expected {name} in {source} to be {expected}, but got "
-                    f"{values.get(name)!r}; bring the file back from a copy, or train the run anew."
+                    f"{found!r}; bring the file back from a copy, or train the run anew."
                 )
         return cls(**{name: values[name] for name in _EXPECTED})
 
@@ -168,7 +177,8 @@ def fit_calibration(
 
     Args:
         predictions: the part to fit on; never the test part.
-        sensitivity: the wanted share of cancers called cancer, in (0, 1].
+        sensitivity: the wanted share of cancers called cancer, in (0, 1]; where no class is
+            benign it decides nothing.
         review: the share of these images to be sent to a human as least certain, in [0, 1).
         part: what `predictions` are called.
 
@@ -181,10 +191,11 @@ def fit_calibration(
     temperature = fit_temperature(predictions)
     flat = apply_temperature(predictions.probabilities, temperature)
     after = replace(predictions, probabilities=flat)
+    has_cancer = predictions.classes.has_cancer
     return Calibration(
         temperature=temperature,
-        sensitivity=float(sensitivity),
-        threshold=choose_threshold(after, sensitivity),
+        sensitivity=float(sensitivity) if has_cancer else None,
+        threshold=choose_threshold(after, sensitivity) if has_cancer else None,
         review=float(review),
         confidence=review_confidence(flat, review),
         part=part,
@@ -220,8 +231,11 @@ def _has_scores(value: Any) -> bool:  # noqa: ANN401 - it came from a file
 
 _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (_number(COLDEST, HOTTEST), f"a number from {COLDEST:g} to {HOTTEST:g}"),
-    "sensitivity": (lambda x: _number(0, 1)(x) and x > 0, "a number above 0, at most 1"),
-    "threshold": (_number(0, HALF), "a number from 0 to 0.5"),
+    "sensitivity": (
+        lambda x: x is None or (_number(0, 1)(x) and x > 0),
+        "a number above 0, at most 1",
+    ),
+    "threshold": (lambda x: x is None or _number(0, HALF)(x), "a number from 0 to 0.5"),
     "review": (lambda x: _number(0, 1)(x) and x < 1, "a number from 0, below 1"),
     "confidence": (_number(0, 1), "a number from 0 to 1"),
     "part": (lambda x: isinstance(x, str) and x != "", "the name of a part"),

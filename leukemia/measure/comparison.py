@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from leukemia.classes import without_cancer
 from leukemia.errors import UserError
 from leukemia.measure.intervals import members, of_difference, student
 from leukemia.measure.metrics import log_losses, point_scores, scores_without
@@ -46,12 +47,13 @@ def compare(
 
     Returns:
         Plain values: `reference`; `n`; `n_groups`; `figures`, by run and by name (accuracy,
-        cancer_recall, cancer_specificity, nll, ece); and `differences`, one for each other run,
-        with `run`; `difference`, its figure less the reference's, by name, None where undefined;
-        `interval` by name; `groups` by name, in how many of them the run is `better`, `worse` and
-        `equal` (None for ECE, which no group has of its own); and `mcnemar`, for `accuracy` (which
-        class) and `cancer` (cancer or benign), each with the images that `only_run` and
-        `only_reference` got right, and `p_value`.
+        cancer_recall, cancer_specificity, nll, ece; those of cancer only where a class is benign);
+        and `differences`, one for each other run, with `run`; `difference`, its figure less the
+        reference's, by name, None where undefined; `interval` by name; `groups` by name, in how
+        many of them the run is `better`, `worse` and `equal` (None for ECE, which no group has of
+        its own); and `mcnemar`, for `accuracy` (which class) and `cancer` (cancer or benign, where
+        a class is benign), each with the images that `only_run` and `only_reference` got right,
+        and `p_value`.
 
     Raises:
         UserError: fewer than two runs, or a run whose classes, files or labels are not the
@@ -63,34 +65,36 @@ def compare(
     scores = {reference: point_scores(base)}
     left_out = scores_without(base, groups)
     member = members(len(base.files), groups)
+    names = without_cancer(FIGURES, base.classes)
     differences = []
     for name, unordered in others:
         run = _aligned(name, unordered, reference, base)
         scores[name] = point_scores(run)
         without = scores_without(run, groups)
-        difference = {key: _less(scores[name][key], scores[reference][key]) for key in FIGURES}
+        difference = {key: _less(scores[name][key], scores[reference][key]) for key in names}
         gains = _gains(run, base)
         interval = {
             key: _interval(key, value, without[key] - left_out[key], member, gains.get(key))
             for key, value in difference.items()
         }
+        tests = {"accuracy": _mcnemar(_hit(run), _hit(base))}
+        if base.classes.has_cancer:
+            right, reference_right = (_called(one) == one.cancer for one in (run, base))
+            tests["cancer"] = _mcnemar(right, reference_right)
         differences.append(
             {
                 "run": name,
                 "difference": difference,
                 "interval": interval,
-                "groups": {key: _tally(key, member, gains.get(key)) for key in FIGURES},
-                "mcnemar": {
-                    "accuracy": _mcnemar(_hit(run), _hit(base)),
-                    "cancer": _mcnemar(_called(run) == run.cancer, _called(base) == base.cancer),
-                },
+                "groups": {key: _tally(key, member, gains.get(key)) for key in names},
+                "mcnemar": tests,
             }
         )
     return {
         "reference": reference,
         "n": len(base.files),
         "n_groups": int(member.max()) + 1,
-        "figures": {name: {key: score[key] for key in FIGURES} for name, score in scores.items()},
+        "figures": {name: {key: score[key] for key in names} for name, score in scores.items()},
         "differences": differences,
     }
 
@@ -104,20 +108,28 @@ def comparison_rows(compared: Mapping[str, Any]) -> tuple[list[str], list[list[s
     Returns:
         The names of the columns, and a row for each run but the reference.
     """
-    header = ["run", *FIGURES.values(), "McNemar p (class)", "McNemar p (cancer)"]
+    names = compared_figures(compared)
+    tests = {"accuracy": "McNemar p (class)", "cancer": "McNemar p (cancer)"}
+    kinds = [kind for kind in tests if kind in compared["differences"][0]["mcnemar"]]
+    header = ["run", *(FIGURES[key] for key in names), *(tests[kind] for kind in kinds)]
     rows = [
         [
             one["run"],
             *(
                 _signed(one["difference"][key], one["interval"][key])
                 + (_counted(one["groups"][key]) if compared["n_groups"] < compared["n"] else "")
-                for key in FIGURES
+                for key in names
             ),
-            *(_tested(one["mcnemar"][kind]) for kind in ("accuracy", "cancer")),
+            *(_tested(one["mcnemar"][kind]) for kind in kinds),
         ]
         for one in compared["differences"]
     ]
     return header, rows
+
+
+def compared_figures(compared: Mapping[str, Any]) -> list[str]:
+    """The names of the figures that `compare` compared, in the order of `FIGURES`."""
+    return [key for key in FIGURES if key in compared["figures"][compared["reference"]]]
 
 
 def _aligned(name: str, run: Predictions, reference: str, base: Predictions) -> Predictions:
@@ -164,13 +176,11 @@ def _gains(run: Predictions, base: Predictions) -> dict[str, tuple[Flags, Floats
     """The images that count for a figure, (N,), and what the run gains on each of them."""
     every = np.ones(len(base.files), np.bool_)
     named = _hit(run).astype(np.float64) - _hit(base)
-    told = (_called(run) == run.cancer).astype(np.float64) - (_called(base) == base.cancer)
-    return {
-        "accuracy": (every, named),
-        "cancer_recall": (base.cancer, told),
-        "cancer_specificity": (~base.cancer, told),
-        "nll": (every, log_losses(run) - log_losses(base)),
-    }
+    gains = {"accuracy": (every, named), "nll": (every, log_losses(run) - log_losses(base))}
+    if base.classes.has_cancer:
+        told = (_called(run) == run.cancer).astype(np.float64) - (_called(base) == base.cancer)
+        gains |= {"cancer_recall": (base.cancer, told), "cancer_specificity": (~base.cancer, told)}
+    return gains
 
 
 def _interval(
@@ -217,8 +227,7 @@ def _hit(run: Predictions) -> Flags:
 
 
 def _called(run: Predictions) -> Flags:
-    called: Flags = run.predicted != run.classes.benign_index
-    return called
+    return run.called_cancer
 
 
 def _mcnemar(run: Flags, base: Flags) -> dict[str, Any]:

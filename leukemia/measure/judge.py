@@ -25,7 +25,9 @@ def judge(
         groups: which files belong together, (N,); None where every image stands for itself.
 
     Returns:
-        Plain values for JSON. `n`; `uncalibrated` and `calibrated`, each with nll, brier and ece
+        Plain values for JSON. Where no class is benign: `n`, `uncalibrated` and `calibrated` as
+        below, `referral` by `plain`, `risk_coverage_area`, and `uncertain` without `missed`. Else
+        `n`; `uncalibrated` and `calibrated`, each with nll, brier and ece
         and their `interval`; and, all on calibrated probabilities: `operating`, by `threshold`
         (the chosen one) and `half` (0.5), as `at_threshold` returns them;
         `sensitivity_at_specificity`; `net_benefit` with the lists `threshold`, `model`,
@@ -34,11 +36,21 @@ def judge(
         `missed` (cancers, at the chosen threshold) among the images that are certain.
     """
     calibrated = calibration.calibrated(predictions)
-    limits = {"threshold": calibration.threshold, "half": HALF}
-    return {
+    scores = {
         "n": len(predictions.files),
         "uncalibrated": _scores(predictions, groups),
         "calibrated": _scores(calibrated, groups),
+    }
+    if calibration.threshold is None:
+        return {
+            **scores,
+            "referral": {"plain": referral(calibrated)},
+            "risk_coverage_area": risk_coverage(calibrated).area,
+            "uncertain": _uncertain(calibrated, calibration),
+        }
+    limits = {"threshold": calibration.threshold, "half": HALF}
+    return {
+        **scores,
         "operating": {
             name: at_threshold(calibrated, limit, groups) for name, limit in limits.items()
         },
@@ -61,10 +73,13 @@ def _scores(predictions: Predictions, groups: NDArray[np.int64] | None) -> dict[
 def _uncertain(calibrated: Predictions, calibration: Calibration) -> dict[str, Any]:
     doubtful = calibration.uncertain(calibrated.probabilities, calibrated.classes)
     wrong = calibrated.labels != calibrated.predicted
-    missed = calibrated.cancer & (calibrated.p_cancer < calibration.threshold)
+    missed = {}
+    if calibration.threshold is not None:
+        below = calibrated.cancer & (calibrated.p_cancer < calibration.threshold)
+        missed = {"missed": int((below & ~doubtful).sum())}
     return {
         "n": int(doubtful.sum()),
         "wrong": int((wrong & ~doubtful).sum()),
-        "missed": int((missed & ~doubtful).sum()),
+        **missed,
         "files": [calibrated.files[i] for i in np.flatnonzero(doubtful)],
     }

@@ -1,7 +1,8 @@
 """The figures of `metrics.json`, from a table of predictions.
 
 A cancer decision is an argmax: an image counts as called cancer where its most probable class is
-not the benign one. Only `roc_auc` and `average_precision` look at `p_cancer` itself.
+not a benign one. Only `roc_auc` and `average_precision` look at `p_cancer` itself. Where no class
+is benign (`Classes.has_cancer`), the figures of `CANCER_FIGURES` are not there at all.
 
 Every figure is computed for many weightings of the images at once: all weights 1 give the figure,
 those without each group in turn its interval.
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.classes import without_cancer
 from leukemia.measure.intervals import (
     Interval,
     members,
@@ -53,7 +55,8 @@ def summarize(predictions: Predictions, groups: NDArray[np.int64] | None = None)
         classes, in [0, 2]; `ece` is of the top label in 15 bins of equal width. `macro_f1` is
         the mean over classes that occur among labels or predictions. `confusion` has true
         classes as rows. `interval` maps a figure's name, or `recall.<Class>`, to [low, high]; of a
-        figure in [0, 1], an end at 0 or 1 bounds nothing, and the other is one-sided.
+        figure in [0, 1], an end at 0 or 1 bounds nothing, and the other is one-sided. Where no
+        class is benign, `CANCER_FIGURES` are missing.
 
     Raises:
         ValueError: `groups` does not have one entry a file.
@@ -62,16 +65,18 @@ def summarize(predictions: Predictions, groups: NDArray[np.int64] | None = None)
     names = predictions.classes.names
     scores = point_scores(predictions)
     confusion = _Table(predictions).confusion(np.ones((1, n)))[0].astype(int)
+    decided = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")
+    ranked = ("roc_auc", "average_precision", "nll", "brier", "ece")
     by_class = {
         kind: {name: scores.pop(f"{kind}.{name}") for name in names}
         for kind in ("precision", "recall", "f1")
     }
     return {
-        **{k: scores[k] for k in ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")},
+        **{k: scores[k] for k in without_cancer(decided, predictions.classes)},
         **by_class,
         "confusion": confusion.tolist(),
         "n": n,
-        **{k: scores[k] for k in ("roc_auc", "average_precision", "nll", "brier", "ece")},
+        **{k: scores[k] for k in without_cancer(ranked, predictions.classes)},
         "interval": _intervals(predictions, groups, scores),
     }
 
@@ -151,7 +156,7 @@ class _Table:
     def __init__(self, predictions: Predictions) -> None:
         labels, probabilities = predictions.labels, predictions.probabilities
         self.names = predictions.classes.names
-        self.benign = predictions.classes.benign_index
+        self.benign = list(predictions.classes.benign_labels)
         c = len(self.names)
         one_hot = np.eye(c)
         self.cell = np.eye(c * c)[labels * c + predictions.predicted]
@@ -160,10 +165,11 @@ class _Table:
         top = probabilities.max(axis=1)
         hit = labels == predictions.predicted
         self.gap = _bin_members(top) * (hit - top)[:, None]
-        self.order = np.argsort(predictions.p_cancer)
-        ordered = predictions.p_cancer[self.order]
-        self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self.cancer = (labels != self.benign).astype(np.float64)
+        if self.benign:
+            self.order = np.argsort(predictions.p_cancer)
+            ordered = predictions.p_cancer[self.order]
+            self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+            self.cancer = predictions.cancer.astype(np.float64)
 
     def confusion(self, weights: Floats) -> Floats:
         """Weighted counts (B, C, C), true classes as rows."""
@@ -179,17 +185,10 @@ class _Table:
         true, called = confusion.sum(axis=2), confusion.sum(axis=1)
         f1 = ratio(2 * right, true + called)
         occurs = ~np.isnan(f1)
-        benign, benign_right = true[:, self.benign], right[:, self.benign]
-        missed = called[:, self.benign] - benign_right
-        cancer = total - benign
-        roc_auc, average_precision = self._ranking(weights)
         scores = {
             "accuracy": right.sum(axis=1) / total,
             "macro_f1": np.where(occurs, f1, 0).sum(axis=1) / occurs.sum(axis=1),
-            "cancer_recall": ratio(cancer - missed, cancer),
-            "cancer_specificity": ratio(benign_right, benign),
-            "roc_auc": roc_auc,
-            "average_precision": average_precision,
+            **(self._cancer(confusion, weights) if self.benign else {}),
             "nll": weights @ self.nll / total,
             "brier": weights @ self.brier / total,
             "ece": np.abs(weights @ self.gap).sum(axis=1) / total,
@@ -198,6 +197,22 @@ class _Table:
         for kind, values in kinds.items():
             scores |= {f"{kind}.{name}": values[:, i] for i, name in enumerate(self.names)}
         return scores
+
+    def _cancer(self, confusion: Floats, weights: Floats) -> dict[str, Floats]:
+        """Figures of cancer against all benign classes together."""
+        total = weights.sum(axis=1)
+        benign = confusion[:, self.benign].sum(axis=(1, 2))
+        # Benign called benign, of whichever benign class.
+        benign_right = confusion[:, self.benign][:, :, self.benign].sum(axis=(1, 2))
+        missed = confusion[:, :, self.benign].sum(axis=(1, 2)) - benign_right
+        cancer = total - benign
+        roc_auc, average_precision = self._ranking(weights)
+        return {
+            "cancer_recall": ratio(cancer - missed, cancer),
+            "cancer_specificity": ratio(benign_right, benign),
+            "roc_auc": roc_auc,
+            "average_precision": average_precision,
+        }
 
     def _ranking(self, weights: Floats) -> tuple[Floats, Floats]:
         """ROC AUC and average precision of cancer against benign, nan where either is absent."""
@@ -269,12 +284,14 @@ def _proportions(
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Which images are the trials of each plain proportion, and which are successes, (N,) each."""
     labels, predicted = predictions.labels, predictions.predicted
-    benign, called_benign = (x == predictions.classes.benign_index for x in (labels, predicted))
     hit = labels == predicted
+    of_cancer = {}
+    if predictions.classes.has_cancer:
+        cancer, called = predictions.cancer, predictions.called_cancer
+        of_cancer = {"cancer_recall": (cancer, called), "cancer_specificity": (~cancer, ~called)}
     return {
         "accuracy": (np.ones(len(labels), dtype=np.bool_), hit),
-        "cancer_recall": (~benign, ~called_benign),
-        "cancer_specificity": (benign, called_benign),
+        **of_cancer,
         **{
             f"recall.{name}": (labels == i, hit) for i, name in enumerate(predictions.classes.names)
         },

@@ -13,7 +13,7 @@ from leukemia.check import check_number
 from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.measure.intervals import members, proportion
-from leukemia.measure.predictions import Predictions, cancer_probability
+from leukemia.measure.predictions import Predictions, cancer_probability, is_cancer
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def choose_threshold(predictions: Predictions, sensitivity: float) -> float:
     if not n:
         raise UserError(
             "Expected at least one cancer image to choose a threshold on, "
-            f"but all {len(benign)} images are {predictions.classes.benign}."
+            f"but all {len(benign)} images are {predictions.classes.benign_words}."
         )
     found = (n - np.searchsorted(cancer, cancer)) / n
     largest = cancer[found >= sensitivity].max()
@@ -231,7 +231,7 @@ def at_most(share: float, n: int) -> int:
 def uncertain(
     probabilities: Floats, classes: Classes, threshold: float, confidence: float
 ) -> NDArray[np.bool_]:
-    """Which images a human should look at.
+    """Which images a human should look at; where no class is benign, see `unsure`.
 
     An image is certain only where its top probability is at least `confidence` and its three
     decisions on cancer agree: P(cancer) against `threshold`, P(cancer) against 0.5, and whether
@@ -250,10 +250,16 @@ def uncertain(
     """
     p_cancer = cancer_probability(probabilities, classes)
     called = p_cancer >= threshold
-    named = probabilities.argmax(axis=1) != classes.benign_index
+    named = is_cancer(probabilities.argmax(axis=1), classes)
     torn = (called != (p_cancer >= HALF)) | (called != named)
-    doubtful: NDArray[np.bool_] = torn | (probabilities.max(axis=1) < confidence)
+    doubtful: NDArray[np.bool_] = torn | unsure(probabilities, confidence)
     return doubtful
+
+
+def unsure(probabilities: Floats, confidence: float) -> NDArray[np.bool_]:
+    """Which images' top probability, of probabilities (N, C), is below a confidence, (N,)."""
+    below: NDArray[np.bool_] = probabilities.max(axis=1) < confidence
+    return below
 
 
 def _listed(bounds: tuple[float, float] | None) -> list[float] | None:

@@ -71,14 +71,18 @@ class Predictions:
 
     @property
     def p_cancer(self) -> NDArray[np.float64]:
-        """Probability of any cancerous class, (N,), in [0, 1]."""
+        """Probability of any cancerous class, (N,), in [0, 1]; only where a class is benign."""
         return cancer_probability(self.probabilities, self.classes)
 
     @property
     def cancer(self) -> NDArray[np.bool_]:
-        """Whether the true class is a cancerous one, (N,)."""
-        cancer: NDArray[np.bool_] = self.labels != self.classes.benign_index
-        return cancer
+        """Whether the true class is a cancerous one, (N,); only where a class is benign."""
+        return is_cancer(self.labels, self.classes)
+
+    @property
+    def called_cancer(self) -> NDArray[np.bool_]:
+        """Whether the most probable class is a cancerous one, (N,)."""
+        return is_cancer(self.predicted, self.classes)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -90,28 +94,46 @@ class Predictions:
         """Write the table as CSV, atomically and in full precision.
 
         Args:
-            path: the file; columns `file, label, p_<Class> ..., p_cancer, prediction`. Names that
-                a spreadsheet would compute are written as `as_cell` says, and read back.
+            path: the file; columns `file, label, p_<Class> ..., p_cancer, prediction`, without
+                `p_cancer` where no class is benign. Names that a spreadsheet would compute are
+                written as `as_cell` says, and read back.
         """
         names = self.classes.names
+        cancer = [[repr(p)] for p in self.p_cancer.tolist()] if self.classes.has_cancer else None
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(_columns(self.classes))
-        for file, label, row, cancer, predicted in zip(
+        for file, label, row, p_cancer, predicted in zip(
             self.files,
             self.labels.tolist(),
             self.probabilities.tolist(),
-            self.p_cancer.tolist(),
+            cancer or [[]] * len(self.files),
             self.predicted.tolist(),
             strict=True,
         ):
             writer.writerow(
                 [
                     *(as_cell(file), as_cell(names[label])),
-                    *(*map(repr, row), repr(cancer), as_cell(names[predicted])),
+                    *(*map(repr, row), *p_cancer, as_cell(names[predicted])),
                 ]
             )
         write_text(path, buffer.getvalue())
+
+
+def is_cancer(labels: NDArray[np.int64], classes: Classes) -> NDArray[np.bool_]:
+    """Whether each of N labels is of a cancerous class, (N,).
+
+    Raises:
+        ValueError: no class is benign, so that none is cancer either.
+    """
+    _need_benign(classes)
+    cancer: NDArray[np.bool_] = ~np.isin(labels, classes.benign_labels)
+    return cancer
+
+
+def _need_benign(classes: Classes) -> None:
+    if not classes.has_cancer:
+        raise ValueError(f"Expected a benign class among {list(classes.names)}, but there is none.")
 
 
 def cancer_probability(probabilities: NDArray[np.float64], classes: Classes) -> NDArray[np.float64]:
@@ -120,9 +142,13 @@ def cancer_probability(probabilities: NDArray[np.float64], classes: Classes) -> 
     Args:
         probabilities: (N, C), rows summing to 1.
         classes: names and order of the C classes.
+
+    Raises:
+        ValueError: no class is benign, so that none is cancer either.
     """
+    _need_benign(classes)
     # The sum, and not 1 - p_benign, which rounds to 0 below 1e-16 and so makes ties.
-    others = np.delete(probabilities, classes.benign_index, axis=1)
+    others = np.delete(probabilities, classes.benign_labels, axis=1)
     total: NDArray[np.float64] = np.minimum(others.sum(axis=1), 1.0)
     return total
 
@@ -172,7 +198,8 @@ def read_predictions(path: Path, classes: Classes) -> Predictions:
 
 
 def _columns(classes: Classes) -> list[str]:
-    return ["file", "label", *(f"p_{name}" for name in classes.names), "p_cancer", "prediction"]
+    cancer = ["p_cancer"] if classes.has_cancer else []
+    return ["file", "label", *(f"p_{name}" for name in classes.names), *cancer, "prediction"]
 
 
 def _label(row: dict[str, str], classes: Classes) -> int:

@@ -15,15 +15,23 @@ SHARES = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 
 
 class RiskCoverage(NamedTuple):
-    """Figures of the k most certain images for k = 1 to N, (N,) each, nan where undefined."""
+    """Figures of the k most certain images for k = 1 to N, (N,) each, nan where undefined.
+
+    Args:
+        accuracy: of them.
+        cancers: how many of them are cancers; None where no class is benign.
+        missed: how many of these are not called cancer; None where no class is benign.
+    """
 
     accuracy: Floats
-    cancers: Floats
-    missed: Floats
+    cancers: Floats | None
+    missed: Floats | None
 
     @property
-    def sensitivity(self) -> Floats:
+    def sensitivity(self) -> Floats | None:
         """Share of the remaining cancers that are called cancer; nan where none remains."""
+        if self.cancers is None or self.missed is None:
+            return None
         return 1 - ratio(self.missed, self.cancers)
 
     @property
@@ -50,18 +58,20 @@ def risk_coverage(predictions: Predictions, threshold: float | None = None) -> R
     # The rest, and not 1 - top, which rounds to 0 below 1e-16 and so makes ties.
     rest = np.sort(predictions.probabilities, axis=1)[:, :-1].sum(axis=1)
     _, block, size = np.unique(rest, return_inverse=True, return_counts=True)
-    if threshold is None:
-        called = predictions.predicted != predictions.classes.benign_index
-    else:
-        called = predictions.p_cancer >= threshold
 
     def summed(values: NDArray[np.bool_]) -> Floats:
         sums: Floats = np.repeat(np.bincount(block, values) / size, size).cumsum()
         return sums
 
     kept = np.arange(1, len(rest) + 1)
+    accuracy = summed(predictions.labels == predictions.predicted) / kept
+    if not predictions.classes.has_cancer:
+        return RiskCoverage(accuracy, None, None)
+    called = predictions.called_cancer
+    if threshold is not None:
+        called = predictions.p_cancer >= threshold
     return RiskCoverage(
-        accuracy=summed(predictions.labels == predictions.predicted) / kept,
+        accuracy=accuracy,
         cancers=summed(predictions.cancer),
         missed=summed(predictions.cancer & ~called),
     )
@@ -76,24 +86,24 @@ def referral(predictions: Predictions, threshold: float | None = None) -> list[d
 
     Returns:
         For each share `referred` (as wanted; of so many images as are not more than it), `n` that
-        remain, `accuracy`, `cancers`, `missed` and `sensitivity` of them; the last is None where
-        no cancer remains. Counts are fractions where a cut falls among equally certain images.
+        remain, `accuracy`, and where a class is benign `cancers`, `missed` and `sensitivity` of
+        them; the last is None where no cancer remains. Counts are fractions where a cut falls
+        among equally certain images.
     """
     curve, n = risk_coverage(predictions, threshold), len(predictions.files)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for share in SHARES:
         kept = n - at_most(share, n)
-        sensitivity = float(curve.sensitivity[kept - 1])
-        rows.append(
-            {
-                "referred": share,
-                "n": kept,
-                "accuracy": float(curve.accuracy[kept - 1]),
-                "cancers": float(curve.cancers[kept - 1]),
-                "missed": float(curve.missed[kept - 1]),
-                "sensitivity": None if np.isnan(sensitivity) else sensitivity,
-            }
-        )
+        row: dict[str, Any] = {
+            "referred": share,
+            "n": kept,
+            "accuracy": float(curve.accuracy[kept - 1]),
+        }
+        if curve.cancers is not None and curve.missed is not None:
+            cancers, missed = float(curve.cancers[kept - 1]), float(curve.missed[kept - 1])
+            sensitivity = 1 - missed / cancers if cancers > 0 else None
+            row |= {"cancers": cancers, "missed": missed, "sensitivity": sensitivity}
+        rows.append(row)
     return rows
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from leukemia.classes import Classes
 from leukemia.measure.intervals import proportion, shown
+from leukemia.measure.predictions import is_cancer
 
 FIGURES = ("accuracy", "cancer_recall", "cancer_specificity")
 
@@ -22,7 +23,8 @@ class Scored:
         strength: 1 to 5; 0 for the images as they are.
         value: how much that is.
         model: who judged: ``run``, or the name of a floor.
-        figures: `FIGURES` by name, in [0, 1]; None where undefined.
+        figures: `FIGURES` by name, in [0, 1]; None where undefined. Those of cancer are there
+            only where a class is benign.
         intervals: their 95% intervals.
     """
 
@@ -41,13 +43,11 @@ def score(
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, float | None], dict[str, tuple[float, float] | None]]:
     """Return `FIGURES` and their 95% intervals from predicted and true classes, (N,) each."""
-    cancer, called = labels != classes.benign_index, predicted != classes.benign_index
     every = np.ones(len(labels), dtype=np.bool_)
-    trials = {
-        "accuracy": (predicted == labels, every),
-        "cancer_recall": (called, cancer),
-        "cancer_specificity": (~called, ~cancer),
-    }
+    trials = {"accuracy": (predicted == labels, every)}
+    if classes.has_cancer:
+        cancer, called = is_cancer(labels, classes), is_cancer(predicted, classes)
+        trials |= {"cancer_recall": (called, cancer), "cancer_specificity": (~called, ~cancer)}
     figures = {
         name: float(won[trial].mean()) if trial.any() else None
         for name, (won, trial) in trials.items()
@@ -74,6 +74,11 @@ class Suite:
     says: Mapping[str, str]
     scored: Sequence[Scored]
     notes: Sequence[str] = ()
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures that were scored, in the order of `FIGURES`."""
+        return [name for name in FIGURES if any(name in row.figures for row in self.scored)]
 
     @property
     def models(self) -> list[str]:
@@ -108,7 +113,7 @@ class Suite:
         found: dict[str, Any] = {}
         for model in self.models:
             found[model] = {}
-            for figure in FIGURES:
+            for figure in self.figures:
                 losses = self.losses(model, figure)
                 if not losses:
                     continue

@@ -1,6 +1,6 @@
 """The LightningModule that trains any network of ours: it assembles and computes nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
 import torch
@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
 from torchmetrics.classification import BinaryRecall, MulticlassAccuracy
 
-from leukemia.models.loss import terms_of
+from leukemia.models.loss import is_cancer, terms_of
 from leukemia.models.network import Network, Outputs, judge_batch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -27,7 +28,7 @@ class Classifier(L.LightningModule):
         schedule: makes the scheduler from the optimizer and the number of steps; stepped
             after every optimizer step.
         n_classes: C.
-        benign_index: label of the class that is not cancer.
+        benign: labels of the classes that are not cancer; none where there is no cancer.
         seed: with the step, fixes dropout; a resumed run so draws what it would have drawn.
         tta: average probabilities over the eight flips and quarter turns when predicting.
         channels_last: hand images to the network in that memory format.
@@ -41,14 +42,14 @@ class Classifier(L.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         *,
         n_classes: int = 4,
-        benign_index: int = 0,
+        benign: Sequence[int] = (0,),
         seed: int = 0,
         tta: bool = False,
         channels_last: bool = True,
     ) -> None:
         """Store the parts."""
         super().__init__()
-        self.network, self.loss, self.benign_index = network, loss, benign_index
+        self.network, self.loss, self.benign = network, loss, tuple(benign)
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.tta, self.channels_last = seed, tta, channels_last
         self.accuracy = MulticlassAccuracy(n_classes, average="micro")
@@ -94,16 +95,15 @@ class Classifier(L.LightningModule):
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log loss, accuracy and cancer recall."""
+        """Log loss and accuracy, and cancer recall where a class is benign."""
         _, logits = self._step(batch, "val")
-        benign, labels = self.benign_index, batch[1]
+        benign, labels = self.benign, batch[1]
         self.accuracy(logits, labels)
-        self.cancer_recall(logits.argmax(1) != benign, labels != benign)
-        self.log_dict(
-            {"val_accuracy": self.accuracy, "val_cancer_recall": self.cancer_recall},
-            on_step=False,
-            on_epoch=True,
-        )
+        logged: dict[str, Metric] = {"val_accuracy": self.accuracy}
+        if benign:
+            self.cancer_recall(is_cancer(logits.argmax(1), benign), is_cancer(labels, benign))
+            logged["val_cancer_recall"] = self.cancer_recall
+        self.log_dict(logged, on_step=False, on_epoch=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return what a whole network makes of a batch."""

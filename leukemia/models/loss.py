@@ -12,17 +12,36 @@ from leukemia.errors import UserError
 
 
 class DualTerms(NamedTuple):
-    """The loss and its two terms, each a mean over the batch."""
+    """The loss and its two terms, each a mean over the batch; no BCE where no class is benign."""
 
     loss: torch.Tensor
     nll: torch.Tensor
-    bce: torch.Tensor
+    bce: torch.Tensor | None
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The terms that there are, by name."""
+        return {name: term for name, term in self._asdict().items() if term is not None}
+
+
+def is_cancer(labels: torch.Tensor, benign: Sequence[int]) -> torch.Tensor:
+    """Return which labels (N,) are of a cancerous class.
+
+    Args:
+        labels: of N images.
+        benign: labels of the classes that are not cancer, one or more.
+    """
+    cancer = labels != benign[0]
+    for other in benign[1:]:
+        cancer = cancer & (labels != other)
+    return cancer
 
 
 def terms_of(found: object) -> dict[str, torch.Tensor]:
     """Return what a loss returned, by name: ``loss``, and its terms where it tells them."""
     if isinstance(found, torch.Tensor):
         return {"loss": found}
+    if isinstance(found, DualTerms):
+        return found.named()
     return dict(found._asdict())  # type: ignore[attr-defined]
 
 
@@ -33,18 +52,19 @@ class DualLoss(nn.Module):
     cross-entropy of benign against cancer, where P(cancer) is the sum of the other classes'
     probabilities. The paper writes it over the pair [P(benign), P(cancer)] against a one-hot
     pair, of which torch's ``BCELoss`` takes the mean; both entries give the same value, so that
-    mean is the plain binary cross-entropy computed here.
+    mean is the plain binary cross-entropy computed here. With several benign classes P(benign) is
+    their sum; with none there is no BCE, and the loss is lambda_nll * NLL.
 
     Computed without probabilities: the log-odds of cancer are the logsumexp of the cancer
-    logits less the benign logit. So value and gradient are finite at any magnitude. Half
+    logits less that of the benign ones. So value and gradient are finite at any magnitude. Half
     precision is widened to float32.
 
     Args:
         lambda_nll: weight of the NLL, 0 or above.
-        lambda_bce: weight of the BCE, 0 or above; not both 0.
-        benign_index: label of the one class that is not cancer.
+        lambda_bce: weight of the BCE, 0 or above; not both 0. Not used where no class is benign.
+        benign: labels of the classes that are not cancer: one, several, or ``None`` for none.
         cancer_weight: what an image of cancer weighs beside a benign one, above 0: above 1, a
-            missed cancer costs more than a false alarm.
+            missed cancer costs more than a false alarm. Not used where no class is benign.
         class_weights: one weight a class besides, above 0. Both terms are means weighted by the
             labels' weights, as in torch's ``cross_entropy``.
         label_smoothing: in [0, 1), for the NLL as in torch's ``cross_entropy``.
@@ -60,7 +80,7 @@ class DualLoss(nn.Module):
         self,
         lambda_nll: float = 1.0,
         lambda_bce: float = 1.0,
-        benign_index: int = 0,
+        benign: int | Sequence[int] | None = 0,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         *,
@@ -76,16 +96,22 @@ class DualLoss(nn.Module):
                 "Expected loss.lambda_nll or loss.lambda_bce to be above 0, but got 0 for both."
             )
         check_number("loss.label_smoothing", label_smoothing, "in [0, 1)", lambda x: 0 <= x < 1)
-        if not 0 <= benign_index < n_classes:
-            raise ValueError(f"Expected benign_index below {n_classes}, but got {benign_index}.")
+        labels = [benign] if isinstance(benign, int) else sorted(set(benign or ()))
+        if len(labels) >= n_classes or not all(0 <= label < n_classes for label in labels):
+            raise ValueError(f"Expected benign to be some of {n_classes} labels, but got {benign}.")
+        if not labels and lambda_nll == 0:
+            raise UserError(
+                "Expected loss.lambda_nll to be above 0 where no class is benign, but got 0."
+            )
         self.lambda_nll, self.lambda_bce = lambda_nll, lambda_bce
-        self.benign_index, self.label_smoothing = benign_index, label_smoothing
+        self.benign, self.label_smoothing = tuple(labels), label_smoothing
+        self.cancer = tuple(label for label in range(n_classes) if label not in labels)
         check_number("loss.cancer_weight", cancer_weight, "above 0", lambda x: x > 0)
         weights = None if class_weights is None else _checked_weights(class_weights, n_classes)
-        if cancer_weight != 1:
+        if cancer_weight != 1 and labels:
             weights = torch.ones(n_classes, dtype=torch.float64) if weights is None else weights
             weights = weights * cancer_weight
-            weights[benign_index] /= cancer_weight
+            weights[labels] /= cancer_weight
         # A setting, not a thing learnt: it comes from the config and not from a checkpoint.
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -94,17 +120,27 @@ class DualLoss(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         nll = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
-        benign = self.benign_index
-        cancer = torch.cat((logits[:, :benign], logits[:, benign + 1 :]), dim=1)
-        log_odds = cancer.logsumexp(dim=1) - logits[:, benign]
-        is_cancer = (labels != benign).to(logits.dtype)
+        if not self.benign:
+            return DualTerms(self.lambda_nll * nll, nll, None)
+        log_odds = self._log_odds(logits)
+        cancer = is_cancer(labels, self.benign).to(logits.dtype)
         if weights is None:
-            bce = F.binary_cross_entropy_with_logits(log_odds, is_cancer)
+            bce = F.binary_cross_entropy_with_logits(log_odds, cancer)
         else:
             each = weights[labels]
-            summed = F.binary_cross_entropy_with_logits(log_odds, is_cancer, each, reduction="sum")
+            summed = F.binary_cross_entropy_with_logits(log_odds, cancer, each, reduction="sum")
             bce = summed / each.sum()
         return DualTerms(self.lambda_nll * nll + self.lambda_bce * bce, nll, bce)
+
+    def _log_odds(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the log-odds of cancer, (N,), of logits (N, C)."""
+        if len(self.benign) > 1:
+            benign, cancer = (logits[:, list(labels)] for labels in (self.benign, self.cancer))
+            return cancer.logsumexp(dim=1) - benign.logsumexp(dim=1)
+        # Slices cost less than a list of columns, and one logit is its own logsumexp.
+        label = self.benign[0]
+        cancer = torch.cat((logits[:, :label], logits[:, label + 1 :]), dim=1)
+        return cancer.logsumexp(dim=1) - logits[:, label]
 
     def mass(self, labels: torch.Tensor) -> torch.Tensor | int:
         """Return what labels (N,) count for in a mean over batches: the sum of their weights."""

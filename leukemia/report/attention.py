@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from leukemia.report.figures import ORANGE, STYLE, by_class, class_boxes
+from leukemia.report.figures import ORANGE, STYLE, by_class, class_boxes, class_width, turn_labels
 from leukemia.text import as_cell
 
 PARTITION = ("nuclei", "background", "corner")
@@ -93,14 +93,17 @@ class Attention:
         return found
 
     def to_csv(
-        self, files: Sequence[str], predicted: Sequence[str], p_cancer: NDArray[np.float64]
+        self,
+        files: Sequence[str],
+        predicted: Sequence[str],
+        p_cancer: NDArray[np.float64] | None,
     ) -> str:
         """A table with one row an image; an unknown share is left empty.
 
         Args:
             files: what each image is called.
             predicted: the name of its predicted class.
-            p_cancer: its P(cancer), (N,).
+            p_cancer: its P(cancer), (N,); None where no class is benign.
         """
         columns = {
             **{f"area_{region}": values for region, values in self.area.items()},
@@ -112,14 +115,16 @@ class Attention:
         }
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["file", "prediction", "p_cancer", *columns])
-        for row, (file, name, p) in enumerate(zip(files, predicted, p_cancer, strict=True)):
+        told = [[] for _ in files] if p_cancer is None else [[repr(p)] for p in p_cancer.tolist()]
+        head = [] if p_cancer is None else ["p_cancer"]
+        writer.writerow(["file", "prediction", *head, *columns])
+        for row, (file, name, p) in enumerate(zip(files, predicted, told, strict=True)):
             cells = [float(values[row]) for values in columns.values()]
             writer.writerow(
                 [
                     as_cell(file),
                     as_cell(name),
-                    repr(float(p)),
+                    *p,
                     *("" if np.isnan(x) else f"{x:.6f}" for x in cells),
                 ]
             )
@@ -200,8 +205,14 @@ def attention_figure(
         names: of the C classes.
     """
     methods = list(attention.shares)
-    figure = Figure(figsize=(10, 0.6 + 2.7 * len(methods)), layout="constrained")
-    grid = figure.subplots(len(methods), len(PARTITION), sharex=True, sharey="col", squeeze=False)
+    width, shape = class_width(names, 0), (len(methods), len(PARTITION))
+    if many := width > 0:  # below each other, for names that are written upwards
+        figure = Figure(figsize=(width, 2 + 2.1 * len(methods) * len(PARTITION)))
+        figure.set_layout_engine("constrained")
+        grid = figure.subplots(shape[0] * shape[1], 1, sharex=True, squeeze=False).reshape(shape)
+    else:
+        figure = Figure(figsize=(10, 0.6 + 2.7 * len(methods)), layout="constrained")
+        grid = figure.subplots(*shape, sharex=True, sharey="col", squeeze=False)
     places = range(1, len(names) + 1)
     for row, method in zip(grid, methods, strict=True):
         for axes, region in zip(row, PARTITION, strict=True):
@@ -211,9 +222,14 @@ def attention_figure(
             axes.plot(places, medians, "D", color=ORANGE, label="share of the area (median)")
             axes.set(title=f"{METHODS[method][0]}: {region}")
             texts = [f"{name}\n(n={len(v)})" for name, v in zip(names, areas, strict=True)]
+            if many:
+                texts = [text.replace("\n", " ") for text in texts]
             axes.set_xticks(places, texts)
+            turn_labels(axes, names)
         row[0].set_ylabel("share of the heat map")
-    for axes in grid[0]:  # last, for it ends the scaling to what is drawn in the column
+    for axes in (
+        grid.ravel() if many else grid[0]
+    ):  # last, for it ends the scaling to what is drawn in the column
         axes.set_ylim(bottom=0)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return figure

@@ -24,7 +24,7 @@ from leukemia.report.sections.probabilities import (
     calibration_said,
     operating_rows,
 )
-from leukemia.report.sections.summary import SCALARS
+from leukemia.report.sections.summary import scalars_of
 from leukemia.text import visible
 
 _SOURCES = {
@@ -35,12 +35,47 @@ _SOURCES = {
         "no patient id was published."
     ),
     "embeddings": "Embeddings made elsewhere from images; the run never saw the images.",
+    "cnmc": (
+        "Single cells of C-NMC 2019 (Gupta and Gupta; The Cancer Imaging Archive, "
+        "doi:10.7937/tcia.2019.dc64i46r), cut out, stain-normalised and on black, collected by "
+        "others before (retrospective). File names tell the patient."
+    ),
+    "all_idb": (
+        "Smears or single cells of ALL-IDB (Labati, Piuri and Scotti 2011, "
+        "doi:10.1109/ICIP.2011.6115881), collected by others before (retrospective). No patient "
+        "id is in the file names."
+    ),
+    "pbc": (
+        "Single cells of healthy people, Hospital Clinic of Barcelona (Acevedo et al. 2020, "
+        "doi:10.1016/j.dib.2020.105474), collected by others before (retrospective). No patient "
+        "id is in the file names."
+    ),
+    "raabin": (
+        "White cells cut out of photographs, Raabin-WBC (Kouzehkanan et al. 2022, "
+        "doi:10.1038/s41598-021-04426-x), collected by others before (retrospective). File names "
+        "tell the photograph, not the patient."
+    ),
     "synthetic": (
         "PAINTED smears, drawn by a program: the figures say that the software works, and "
         "nothing about leukemia."
     ),
 }
 _OTHER_SOURCE = "Images of a folder; the run knows nothing of their origin but what is listed here."
+
+
+_OF_CANCER = {
+    "worst": "**False negatives** weigh most: a doctor who trusts a missed cancer may let the "
+    "disease go on. A\n  doubtful image should rather be called malignant.",
+    "rare": "The classes are far more even here than in a population, where ALL is rare:\n"
+    "  there the model will call too many images cancer.",
+}
+_PLAIN = {
+    "worst": "Which mistake weighs most was not told to the model: no class is set as benign, so "
+    "all of\n  them counted alike.",
+    "rare": "Classes are hardly as frequent here as where a model is used: there\n"
+    "  a rare one would be called too often.",
+}
+_MOST_COLUMNS = 12  # classes, above which the confusion is left to the report
 
 
 _MEANT = re.compile(r"([\\`*_|]|](?=[(\[:]))")  # what Markdown takes for more than itself
@@ -64,7 +99,9 @@ def write_card(path: Path, found: Findings) -> None:
     }
     filled = {name: "\n".join(section(found)).strip() for name, section in sections.items()}
     notes = "\n".join(f"- {_plain(note)}" for note in found.notes)
-    write_text(path, template.substitute(title=_plain(found.title), notes=notes, **filled))
+    ethics = _OF_CANCER if found.classes.has_cancer else _PLAIN
+    text = template.substitute(title=_plain(found.title), notes=notes, **filled, **ethics)
+    write_text(path, text)
 
 
 def _plain(text: object) -> str:
@@ -85,11 +122,14 @@ def _model(found: Findings) -> Iterator[str]:
         return str(at(f"{node}._target_")).rpartition(".")[2]
 
     whole = name_of("model.backbone") == "BaselineCNN"
-    classes = next(iter(found.predictions.values())).classes
+    classes = found.classes
+    meant = "a plain classifier: no class is set as benign"
+    if classes.has_cancer:
+        meant = f"every class but {classes.benign_words} is cancer"
     stages = list(dict.fromkeys(str(row["stage"]) for row in found.history if row.get("stage")))
     rows = [
         ("Aim", "development of a classifier, and its evaluation on images held out"),
-        ("Classes", f"{', '.join(classes.names)}; every class but {classes.benign} is cancer"),
+        ("Classes", f"{', '.join(classes.names)}; {meant}"),
     ]
     if at("data.name") == "embeddings":
         rows += [("Input", "embeddings made elsewhere"), ("Network", name_of("model.head"))]
@@ -123,7 +163,11 @@ def _model(found: Findings) -> Iterator[str]:
     averaged = ", the mean over turned and mirrored views" if turned else ""
     rows += [
         ("Output", f"a probability of each class, by one network{averaged}"),
-        ("P(cancer)", f"the sum over all classes but {classes.benign}"),
+        *(
+            [("P(cancer)", f"the sum over all classes but {classes.benign_words}")]
+            if classes.has_cancer
+            else []
+        ),
         ("Software", _software(found.environment)),
         ("Hardware", str(found.environment.get("device", "not recorded"))),
         ("Seed", str(at("seed")) if config else "not recorded"),
@@ -147,13 +191,17 @@ def _data(found: Findings) -> Iterator[str]:
     yield _SOURCES.get(facts.source, _OTHER_SOURCE)
     yield ""
     names = list(next(iter(facts.counts.values())))
-    yield from _table(
+    rows = [
         ["part", *names, "all"],
-        [
-            (part, *(count[name] for name in names), sum(count.values()))
+        *(
+            [part, *(str(count[name]) for name in names), str(sum(count.values()))]
             for part, count in facts.counts.items()
-        ],
-    )
+        ),
+    ]
+    if len(names) > _MOST_COLUMNS:
+        rows = [list(column) for column in zip(*rows, strict=True)]
+        rows[0][0] = "class"
+    yield from _table(rows[0], rows[1:])
     yield ""
     yield "- Label: the class folder of a file."
     yield f"- Parts: split {_plain(facts.split)}, listed in `split.csv`."
@@ -172,21 +220,23 @@ def _figures(found: Findings) -> Iterator[str]:
         ["with 95% intervals", *(f"{name} (n = {part['n']})" for name, part in metrics.items())],
         [
             (label, *(shown(part[key], part["interval"][key]) for part in metrics.values()))
-            for key, label in SCALARS.items()
+            for key, label in scalars_of(metrics).items()
         ],
     )
     for name, part in metrics.items():
         classes = found.predictions[name].classes
-        yield from ("", f"By class, {name}; on the right the images called so:", "")
+        many = len(classes) > _MOST_COLUMNS
+        right = "their confusion is in report.html" if many else "on the right the images called so"
+        yield from ("", f"By class, {name}; {right}:", "")
         yield from _table(
-            ["true class", "precision", "recall", "F1", *classes.names],
+            ["true class", "precision", "recall", "F1", *(() if many else classes.names)],
             [
                 (
                     label,
                     shown(part["precision"][label]),
                     shown(part["recall"][label], part["interval"][f"recall.{label}"]),
                     shown(part["f1"][label]),
-                    *part["confusion"][i],
+                    *(() if many else part["confusion"][i]),
                 )
                 for i, label in enumerate(classes.names)
             ],
@@ -201,15 +251,24 @@ def _figures(found: Findings) -> Iterator[str]:
 def _thresholds(found: Findings) -> Iterator[str]:
     fitted = found.calibration
     if fitted is None:
-        yield "None was chosen: an image counts as cancer where its most probable class is not the"
-        yield "benign one."
+        if found.classes.has_cancer:
+            yield "None was chosen: an image counts as cancer where its most probable class is not"
+            yield f"{'the benign one' if len(found.classes.benigns) == 1 else 'a benign one'}."
+        else:
+            yield "None was chosen: the most probable class is the answer."
+        return
+    doubtful = (
+        f"An image is uncertain below a top probability of {fitted.confidence:.4g}, "
+        f"which at most {fitted.review:.0%} of {_plain(fitted.part)} have."
+    )
+    if fitted.threshold is None:
+        yield f"The most probable class is the answer. {doubtful}"
         return
     yield (
         f"Chosen on {_plain(fitted.part)} ({fitted.n} images) for a sensitivity of at least "
         f"{fitted.sensitivity:g}, on calibrated probabilities: an image is called cancer from "
         f"P(cancer) = {fitted.threshold:.4g} on. The summary above takes the most probable class "
-        f"instead. An image is uncertain below a top probability of {fitted.confidence:.4g}, "
-        f"which at most {fitted.review:.0%} of {_plain(fitted.part)} have."
+        f"instead. {doubtful}"
     )
     if found.judged:
         yield ""

@@ -50,13 +50,14 @@ class Guideline:
 
 def known_of(found: Findings) -> set[str]:
     """What a run is known to hold, of what items may need."""
-    source = found.data and found.data.source
+    source, fitted = found.data and found.data.source, found.calibration
     known = {
         "test": "test" in found.metrics,
         "aria": source == "aria",
         "images": source not in (None, "embeddings"),
-        "calibration": found.calibration is not None,
-        "operating": found.calibration is not None and bool(found.judged),
+        "calibration": fitted is not None,
+        "operating": fitted is not None and fitted.threshold is not None and bool(found.judged),
+        "plain": not found.classes.has_cancer,
         "maps": any(found.attention.values()),
     }
     return {name for name, holds in known.items() if holds}
@@ -81,10 +82,11 @@ def _answer(item: dict[str, str], known: Collection[str]) -> Answer:
         status, told = "not applicable", item["na"]
     elif "filled" not in item or ("needs" in item and item["needs"] not in known):
         status, told = "unmet", item["unmet"]
-    elif "lacks" in item:
-        status, told = "partly", f"{item['filled']}. Lacking: {item['lacks']}"
     else:
-        status, told = "filled", item["filled"]
+        # Of a run without a benign class, the same without what speaks of cancer.
+        said = item["plain"] if "plain" in item and "plain" in known else item["filled"]
+        status = "partly" if "lacks" in item else "filled"
+        told = f"{said}. Lacking: {item['lacks']}" if "lacks" in item else said
     return Answer(item["id"], item["topic"], status, told)
 
 

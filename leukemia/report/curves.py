@@ -71,14 +71,15 @@ def roc_and_pr(parts: Mapping[str, Predictions]) -> Figure:
     """ROC and precision-recall curves of cancer against benign, by `p_cancer`.
 
     Args:
-        parts: predictions by part, such as val and test; the marker on each curve is the decision
-            by argmax. A part that lacks cancer or lacks benign images has no curve.
+        parts: predictions by part, such as val and test, of classes with a benign one; the marker
+            on each curve is the decision by argmax. A part that lacks cancer or lacks benign
+            images has no curve.
     """
     figure = Figure(figsize=(9, 4.7), layout="constrained")
     roc, pr = figure.subplots(1, 2)
-    cancer = {name: part.labels != part.classes.benign_index for name, part in parts.items()}
+    cancer = {name: part.cancer for name, part in parts.items()}
     drawn = {name: part for name, part in parts.items() if 0 < cancer[name].mean() < 1}
-    called = {name: part.predicted != part.classes.benign_index for name, part in drawn.items()}
+    called = {name: part.called_cancer for name, part in drawn.items()}
     sensitivity = {name: called[name][cancer[name]].mean() for name in drawn}
     false_alarms = {name: called[name][~cancer[name]].mean() for name in drawn}
     rocs, prs = [roc], [pr]

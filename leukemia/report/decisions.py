@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from leukemia.measure.calibration import Calibration
-from leukemia.measure.comparison import FIGURES
+from leukemia.measure.comparison import FIGURES, compared_figures
 from leukemia.measure.metrics import point_scores
 from leukemia.measure.operating import at_most
 from leukemia.measure.predictions import Predictions
@@ -61,19 +61,24 @@ def risk_coverage_curves(
 ) -> Figure:
     """Accuracy and cancer sensitivity of what remains while up to 30% of images are referred.
 
+    Where no class is benign there is the accuracy alone.
+
     Args:
         parts: (calibrated) predictions by part, such as val and test; the markers are at every
             5%.
         threshold: the least P(cancer) called cancer, for the sensitivity; None for the most
             probable class to decide.
     """
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    has_cancer = all(part.classes.has_cancer for part in parts.values())
+    n_panels = 2 if has_cancer else 1
+    figure = Figure(figsize=(9 if has_cancer else 5.5, 3.8), layout="constrained")
+    panels = figure.subplots(1, n_panels, sharex=True, sharey=True, squeeze=False)[0]
     for (name, part), (colour, line, marker) in zip(parts.items(), cycle(SERIES), strict=False):
         curve, n = risk_coverage(part, threshold), len(part.files)
         marked = [at_most(share, n) for share in SHARES]
         referred = np.arange(marked[-1] + 1)
-        for axes, values in zip(panels, (curve.accuracy, curve.sensitivity), strict=True):
+        shown = [curve.accuracy] + ([] if curve.sensitivity is None else [curve.sensitivity])
+        for axes, values in zip(panels, shown, strict=True):
             axes.plot(
                 referred / n,
                 values[n - 1 - referred],
@@ -85,7 +90,8 @@ def risk_coverage_curves(
                 label=f"{name} (n = {n})",
             )
     panels[0].set(title="Accuracy of what remains", ylabel="accuracy")
-    panels[1].set(title="Cancer sensitivity of what remains", ylabel="cancer sensitivity")
+    if has_cancer:
+        panels[1].set(title="Cancer sensitivity of what remains", ylabel="cancer sensitivity")
     for axes in panels:
         axes.set(xlabel="referred to a human, least certain first", xticks=SHARES)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -116,10 +122,11 @@ def forest(compared: Mapping[str, Any]) -> Figure:
     Args:
         compared: what `compare.compare` returned.
     """
-    runs = compared["differences"]
+    runs, names = compared["differences"], compared_figures(compared)
     figure = Figure(figsize=(11, 1.6 + 0.35 * len(runs)), layout="constrained")
-    panels = figure.subplots(1, len(FIGURES), sharey=True)
-    for axes, (key, title) in zip(panels, FIGURES.items(), strict=True):
+    panels = figure.subplots(1, len(names), sharey=True)
+    for axes, key in zip(panels, names, strict=True):
+        title = FIGURES[key]
         axes.axvline(0, color=GREY, linewidth=1)
         for place, one in enumerate(runs):
             value, bounds = one["difference"][key], one["interval"][key]

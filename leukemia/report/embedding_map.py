@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from leukemia.classes import Classes
 from leukemia.errors import UserError
-from leukemia.report.figures import CLASS_COLOURS, STYLE
+from leukemia.report.figures import MANY, STYLE, class_colours
 
 MOST_POINTS = 1000  # t-SNE of so many takes seconds on one core
 METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
@@ -136,7 +137,7 @@ def embedding_scatter(found: EmbeddingMap) -> Figure:
     axes = figure.subplots()
     names = found.classes.names
     parts = list(dict.fromkeys(found.parts))
-    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names))]
+    colours, many = class_colours(len(names)), len(names) > MANY
     markers = {part: _MARKERS[i % len(_MARKERS)] for i, part in enumerate(parts)}
     member = np.array(found.parts)
     for part in parts:
@@ -157,7 +158,8 @@ def embedding_scatter(found: EmbeddingMap) -> Figure:
         points = found.points[found.labels == label]
         if len(points):  # the name says again what the colour says
             x, y = np.median(points, axis=0)
-            text = axes.text(x, y, name, ha="center", va="center")
+            size = 8 if many else None
+            text = axes.text(x, y, name, ha="center", va="center", fontsize=size)
             text.set_path_effects([withStroke(linewidth=3, foreground="w")])
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
@@ -169,5 +171,10 @@ def embedding_scatter(found: EmbeddingMap) -> Figure:
     keys = [key(name, colour, "o") for name, colour in zip(names, colours, strict=True)]
     keys += [key(part, "k", marker, mfc="none") for part, marker in markers.items()]
     keys.append(key(f"mistake ({len(wrong)})", "k", "o", mfc="none", ms=10))
+    if many:  # in columns that are no longer than the map
+        small: dict[str, Any] = {"fontsize": 8, "ncols": -(-len(keys) // 24)}
+        figure.set_size_inches(11, 6)
+        figure.legend(handles=keys, loc="outside right upper", **small)
+        return figure
     figure.legend(handles=keys, loc="outside right upper")
     return figure

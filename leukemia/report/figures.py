@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -39,6 +40,53 @@ STYLE: Any = {
     "figure.constrained_layout.h_pad": 0.1,
 }
 _DPI = 192
+MANY = 10  # classes, above which cells and bars are drawn smaller and without all numbers
+_NUMBERS = 5  # classes up to which bars have their numbers above them
+_LETTER = 0.085  # inches that a letter takes, at 10 points
+_TURNED = 0.3  # inches that a class takes where its name is written upwards
+_WIDEST = 15  # inches of a figure, above which a page would shrink it beyond reading
+
+
+def turns_labels(names: Sequence[str], inches: float) -> bool:
+    """Whether names below an axis would run into each other, at so many inches for each."""
+    return max(map(len, names)) * _LETTER > inches
+
+
+def turn_labels(axes: Axes, names: Sequence[str], inches: float = 0.0) -> None:
+    """Write the names of classes below an axis upwards, where they would run into each other.
+
+    Args:
+        axes: whose labels are set.
+        names: of the C classes.
+        inches: of each; by default those that `class_width` reckons with.
+    """
+    if turns_labels(names, inches) if inches else _turned(names):
+        axes.tick_params(axis="x", labelrotation=90)
+
+
+def class_width(names: Sequence[str], least: float) -> float:
+    """The inches that a panel takes which holds something for each class.
+
+    Args:
+        names: of the C classes.
+        least: inches of a panel of few classes.
+    """
+    return max(least, 1 + _TURNED * len(names)) if _turned(names) else least
+
+
+def _turned(names: Sequence[str]) -> bool:
+    return len(names) > 6 or sum(map(len, names)) > 36
+
+
+def class_colours(n: int) -> list[str]:
+    """A colour for each of `n` classes, as different as so many can be."""
+    if n <= len(CLASS_COLOURS):
+        return list(CLASS_COLOURS[:n])
+    # Strong and light ones in turn, and beyond 40 all hues.
+    if n <= 40:
+        strong = [*mpl.colormaps["tab20"].colors, *mpl.colormaps["tab20b"].colors]  # type: ignore[attr-defined]
+        return [to_hex(colour) for colour in strong[:n]]
+    return [to_hex(mpl.colormaps["turbo"](i / (n - 1))) for i in range(n)]
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -75,6 +123,8 @@ def render(figure: Figure, kind: str = "png") -> bytes:
 def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Classes) -> Figure:
     """The confusion matrix: counts, and each cell's share of its row.
 
+    Of more than 10 classes the share is a colour alone, and cells without images are left empty.
+
     Args:
         confusion: (C, C), true classes as rows.
         classes: names of the C classes.
@@ -82,32 +132,48 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Classes) -> Fi
     counts = np.array(confusion)
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
-    side = 1.1 + 0.75 * len(classes)
+    many = len(classes) > MANY
+    longest = max(map(len, classes.names))
+    cell = min(0.36, (_WIDEST - 3) / len(classes)) if many else 0.75
+    side = (1.1 if not many else 0.8 + _LETTER * longest) + cell * len(classes)
     figure = Figure(figsize=(side + 0.3, side), layout="constrained")
     axes = figure.subplots()
+    size = min(8.0, cell * 22) if many else None  # of the numbers, in points
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         value = share[row, column]
         text = f"{count}\n{value:.1%}" if count else "0"
-        axes.text(column, row, text, ha="center", va="center", color="w" if value > 0.5 else "k")
-    labels = [f"{name}\n(n={n})" for name, n in zip(classes.names, rows.flat, strict=True)]
+        if many:  # the mistakes must stand out among hundreds of cells
+            text = str(count) if count else ""
+        colour = "w" if value > 0.5 else "k"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    line = " " if many else "\n"
+    labels = [f"{name}{line}(n={n})" for name, n in zip(classes.names, rows.flat, strict=True)]
     axes.set_xticks(range(len(classes)), classes.names)
     axes.set_yticks(range(len(classes)), labels)
     axes.set(xlabel="predicted", ylabel="true")
     axes.tick_params(length=0)
+    if many:
+        axes.set_xticks(np.arange(len(classes)) + 0.5, minor=True)
+        axes.set_yticks(np.arange(len(classes)) + 0.5, minor=True)
+        axes.grid(which="minor")
+        axes.tick_params(which="minor", length=0)
+    turn_labels(axes, classes.names, cell)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
-    """Precision, recall and F1 of each class.
+    """Precision, recall and F1 of each class; of more than 5 classes without the numbers.
 
     Args:
         metrics: one part's figures, as `summarize` returns them; the whiskers on recall are its
             interval.
         classes: names of the classes.
     """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    many = len(classes) > MANY
+    width = min(class_width(classes.names, 9), _WIDEST)
+    figure = Figure(figsize=(width, 4.6 if many else 3.4), layout="constrained")
     axes = figure.subplots()
     x = np.arange(len(classes))
     kinds = (("precision", BLUE, ""), ("recall", ORANGE, "//"), ("f1", GREEN, ".."))
@@ -115,13 +181,16 @@ def class_bars(metrics: Mapping[str, Any], classes: Classes) -> Figure:
         values = [metrics[kind][name] for name in classes.names]
         heights = [value or 0.0 for value in values]
         axes.bar(x + shift, heights, 0.25, color=colour, hatch=hatch, edgecolor="w", label=kind)
-        for place, value in zip(x + shift, values, strict=True):
+        numbers = values if len(classes) <= _NUMBERS else []  # of more they would overlap
+        for place, value in zip(x + shift, numbers, strict=False):
             axes.text(place, 1.02, shown(value), ha="center", fontsize=9)
     for place, name in enumerate(classes.names):
         bounds = metrics["interval"][f"recall.{name}"]
         if bounds is not None:
             axes.vlines(place, *bounds, color="k", linewidth=1.5)
     axes.set_xticks(x, classes.names)
+    axes.set_xlim(-0.6, len(classes) - 0.4) if many else None
+    turn_labels(axes, classes.names, (width - 1) / len(classes))
     axes.set(ylim=(0, 1.08), yticks=np.linspace(0, 1, 6))
     axes.grid(axis="y")
     figure.legend(loc="outside upper center", ncols=3)
@@ -154,4 +223,6 @@ def class_boxes(
         flierprops={"markersize": 3},
         patch_artist=True,
     )
+    axes.set_xticks(range(1, len(names) + 1), names)  # panels that share an axis would add theirs
+    turn_labels(axes, names)
     axes.grid(axis="y")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukemia.classes import Classes
 from leukemia.measure.calibration import Calibration
 from leukemia.measure.predictions import Predictions
 from leukemia.report.embedding_map import EmbeddingMap
@@ -75,3 +76,8 @@ class Findings:
     attention: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
     calibration: Calibration | None = None
     judged: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> Classes:
+        """The classes of all parts."""
+        return next(iter(self.predictions.values())).classes

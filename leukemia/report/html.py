@@ -71,10 +71,11 @@ def write_figures(folder: Path, found: Findings) -> None:
         drawn = {
             "confusion": confusion_matrix(figures["confusion"], part.classes),
             "classes": class_bars(figures, part.classes),
-            "roc_pr": roc_and_pr({name: part}),
             "reliability": reliability_before_after(name, part, fitted),
-            "decision_curve": decision_curve(calibrated, fitted.threshold),
             "referral": risk_coverage_curves(calibrated, fitted.threshold),
         }
+        if part.classes.has_cancer:
+            drawn["roc_pr"] = roc_and_pr({name: part})
+            drawn["decision_curve"] = decision_curve(calibrated, fitted.threshold)
         for what, figure in drawn.items():
             write_bytes(folder / f"{what}_{name}.png", render(figure))

@@ -16,6 +16,8 @@ from leukemia.errors import UserError
 from leukemia.measure.predictions import cancer_probability
 from leukemia.text import as_cell
 
+_MANY, _TOP = 10, 5  # of more classes the print-out has the most probable ones alone
+
 
 @dataclass(frozen=True)
 class Strange:
@@ -67,7 +69,7 @@ class Scores:
 
     @property
     def p_cancer(self) -> NDArray[np.float64]:
-        """Probability of any cancerous class, (N,), in [0, 1]."""
+        """Probability of any cancerous class, (N,), in [0, 1]; only where a class is benign."""
         return cancer_probability(self.probabilities, self.classes)
 
     @property
@@ -77,16 +79,18 @@ class Scores:
 
     @property
     def cancers(self) -> tuple[str, ...]:
-        """The names of the cancerous classes, in order."""
-        return tuple(name for name in self.classes.names if name != self.classes.benign)
+        """The names of the cancerous classes, in order; none where no class is benign."""
+        return self.classes.cancers
 
     @property
     def given_cancer(self) -> NDArray[np.float64]:
-        """Probability of each cancerous class if it is cancer, (N, C - 1).
+        """Probability of each cancerous class if it is cancer, (N, number of `cancers`).
 
         Columns as in `cancers`, rows summing to 1; nan where P(cancer) is 0.
         """
-        among = np.delete(self.probabilities, self.classes.benign_index, axis=1)
+        if not self.cancers:
+            return np.empty((len(self), 0))
+        among = np.delete(self.probabilities, self.classes.benign_labels, axis=1)
         total = among.sum(axis=1, keepdims=True)
         given: NDArray[np.float64] = np.full(among.shape, np.nan)
         np.divide(among, total, out=given, where=total > 0)
@@ -98,7 +102,7 @@ class Scores:
         return [
             "file",
             *(f"p_{name}" for name in self.classes.names),
-            "p_cancer",
+            *(["p_cancer"] if self.classes.has_cancer else []),
             "prediction",
             "certain",
             *(f"p_{name}_if_cancer" for name in self.cancers),
@@ -115,7 +119,7 @@ class Scores:
         for file, row, cancer, predicted, certain, given, far in zip(
             self.files,
             self.probabilities.tolist(),
-            self.p_cancer.tolist(),
+            [[p] for p in self.p_cancer.tolist()] if self.classes.has_cancer else [[]] * len(self),
             self.predicted,
             self.certain.tolist(),
             self.given_cancer.tolist(),
@@ -123,7 +127,7 @@ class Scores:
             strict=True,
         ):
             conditional = [None if np.isnan(value) else value for value in given]
-            values = [file, *row, cancer, predicted, certain, *conditional, *far]
+            values = [file, *row, *cancer, predicted, certain, *conditional, *far]
             yield dict(zip(columns, values, strict=True))
 
     def to_csv(self) -> str:
@@ -145,19 +149,28 @@ class Scores:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
 
     def printout(self, index: int = 0) -> str:
-        """Return what the paper prints of one image (figure 7), and each subtype if cancer."""
-        row = self.probabilities[index]
-        pairs = zip(self.classes.names, row, strict=True)
-        outputs = "  ".join(f"{name} {p:.4f}" for name, p in pairs)
+        """Return what the paper prints of one image (figure 7), and each subtype if cancer.
+
+        Of more than 10 classes the five most probable.
+        """
+        row, names = self.probabilities[index], self.classes.names
+        shown = range(len(names)) if len(names) <= _MANY else np.argsort(-row, kind="stable")[:_TOP]
+        outputs = "  ".join(f"{names[i]} {row[i]:.4f}" for i in shown)
+        rest = "" if len(names) <= _MANY else f"  (the {_TOP} most probable of {len(names)})"
         lines = [
-            f"Model output: {outputs}",
-            f"Probability of cancer: {self.p_cancer[index]:.4f}",
+            f"Model output: {outputs}{rest}",
+            *(
+                [f"Probability of cancer: {self.p_cancer[index]:.4f}"]
+                if self.classes.has_cancer
+                else []
+            ),
             f"Predicted {self.predicted[index]}, "
             + ("certain" if self.certain[index] else "UNCERTAIN: a human should look"),
         ]
-        for name, p in zip(self.cancers, self.given_cancer[index], strict=True):
-            shown = "undefined" if np.isnan(p) else f"{p:.4f}"
-            lines.append(f"Probability of {name}, if cancer: {shown}")
+        for i, (name, p) in enumerate(zip(self.cancers, self.given_cancer[index], strict=True)):
+            if len(names) <= _MANY or i in np.argsort(-self.given_cancer[index])[:_TOP]:
+                told = "undefined" if np.isnan(p) else f"{p:.4f}"
+                lines.append(f"Probability of {name}, if cancer: {told}")
         if self.strange is not None and self.strange.flags[index]:
             lines.append("OUT OF DISTRIBUTION: unlike what the run knows, so not to be trusted")
         return "\n".join(lines)
@@ -171,4 +184,4 @@ def is_scores(path: Path) -> bool:
         keys = list(json.loads(line)) if line.startswith("{") else line.strip().split(",")
     except (OSError, ValueError):
         return False
-    return {"file", "p_cancer", "prediction", "certain"} <= set(keys)
+    return {"file", "prediction", "certain"} <= set(keys)

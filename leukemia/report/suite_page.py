@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from leukemia.atomic import write_bytes, write_text
 from leukemia.measure.intervals import shown
-from leukemia.measure.robustness import FIGURES, Suite, summary_rows
+from leukemia.measure.robustness import Suite, summary_rows
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, render
 from leukemia.report.page import image, page, table
 
@@ -22,11 +22,12 @@ def write_suite(folder: Path, name: str, suite: Suite) -> None:
     """Write ``suite_<name>.csv``, ``.html`` and ``figures/suite_<name>.png``, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    bounds = [f"{figure}_{end}" for figure in FIGURES for end in ("low", "high")]
-    writer.writerow(["perturbation", "strength", "value", "model", "n", *FIGURES, *bounds])
+    names = suite.figures
+    bounds = [f"{figure}_{end}" for figure in names for end in ("low", "high")]
+    writer.writerow(["perturbation", "strength", "value", "model", "n", *names, *bounds])
     for row in suite.scored:
-        ends = [end for figure in FIGURES for end in row.intervals[figure] or ("", "")]
-        figures = [row.figures[figure] for figure in FIGURES]
+        ends = [end for figure in names for end in row.intervals[figure] or ("", "")]
+        figures = [row.figures[figure] for figure in names]
         writer.writerow(
             [row.perturbation, row.strength, row.value, row.model, suite.n, *figures, *ends]
         )
@@ -48,7 +49,7 @@ def curves(suite: Suite) -> Figure:
             places = [row.strength for row in points]
             heights = [row.figures["accuracy"] for row in points]
             axes.plot(places, heights, "o-", color=colour, label=f"{model}: accuracy")
-            if model == suite.models[0]:
+            if model == suite.models[0] and "cancer_recall" in suite.figures:
                 sensitivity = [row.figures["cancer_recall"] for row in points]
                 label = f"{model}: cancer sensitivity"
                 axes.plot(places, sensitivity, "s--", color=colour, alpha=0.6, label=label)
@@ -70,7 +71,7 @@ def _page(suite: Suite) -> str:
             row.perturbation,
             f"{row.strength} ({row.value:g})",
             row.model,
-            *(shown(row.figures[figure], row.intervals[figure]) for figure in FIGURES),
+            *(shown(row.figures[figure], row.intervals[figure]) for figure in suite.figures),
         ]
         for row in suite.scored
     ]
@@ -94,7 +95,12 @@ def _page(suite: Suite) -> str:
             ),
             table(
                 "Every figure with its 95% interval",
-                ["perturbation", "strength", "model", *(f.replace("_", " ") for f in FIGURES)],
+                [
+                    "perturbation",
+                    "strength",
+                    "model",
+                    *(f.replace("_", " ") for f in suite.figures),
+                ],
                 detail,
             ),
         ],

@@ -18,6 +18,7 @@ _SCALARS = {
     "cancer_recall": "cancer sensitivity",
     "cancer_specificity": "cancer specificity",
 }
+_PLAIN = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # where no class is benign
 
 
 def print_summary(
@@ -39,7 +40,7 @@ def print_summary(
     summary.add_column("95% interval in brackets", overflow="fold")
     for name, part in metrics.items():
         summary.add_column(f"{name} (n = {part['n']})")
-    for key, label in _SCALARS.items():
+    for key, label in (_SCALARS if classes.has_cancer else _PLAIN).items():
         summary.add_row(
             label, *(shown(part[key], part["interval"][key]) for part in metrics.values())
         )

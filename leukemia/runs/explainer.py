@@ -40,7 +40,7 @@ class Explainer:
     Args:
         finished: the run.
         target: what the maps shall explain: ``predicted``, the predicted class; ``cancer``, all
-            cancerous classes against the benign one; or a class by its name.
+            cancerous classes against the benign ones, where there are such; or a class by its name.
         methods: some of `METHODS`.
         patch: side of Occlusion's patch in pixels of a 224-pixel image, scaled to the run's size.
         stride: its step, likewise; at most ``patch``.
@@ -152,9 +152,10 @@ def attention(
 
 
 def _target(name: str, classes: Classes) -> tuple[int, ...]:
-    if name == "cancer":
-        return tuple(i for i in range(len(classes)) if i != classes.benign_index)
+    if name == "cancer" and classes.has_cancer:
+        return tuple(map(classes.names.index, classes.cancers))
     if name not in classes.names:
-        known = ", ".join(("predicted", "cancer", *classes.names))
+        cancer = ("cancer",) if classes.has_cancer else ()
+        known = ", ".join(("predicted", *cancer, *classes.names))
         raise UserError(f"Expected target to be one of {known}, but got '{name}'.")
     return (classes.names.index(name),)

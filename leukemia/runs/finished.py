@@ -124,7 +124,7 @@ class FinishedRun:
         path = run.single_view_calibration if self.single_view else run.calibration
         if path.is_file():
             stored = Calibration.from_dict(read_json(path), str(path))
-            if sensitivity in (None, stored.sensitivity):
+            if sensitivity in (None, stored.sensitivity) or not self.classes.has_cancer:
                 return stored
         validation = read_predictions(self.run.predictions("val"), self.classes)
         if sensitivity is None:

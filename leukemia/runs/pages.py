@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
+from leukemia.compose.classes import build_layout
 from leukemia.compose.data import Sources
+from leukemia.compose.preprocess import build_classes
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.images import BadImage, decode_image, read_bytes
 from leukemia.data.files.manifest import Manifest
@@ -184,6 +186,18 @@ GROUPS_KEPT = (
     "Parts are disjoint in files, identical copies and the groups of data.groups; in patients only "
     "where those are patients."
 )
+PATIENTS_KEPT = (
+    "Parts are disjoint in files, identical copies and patients, as file names tell them "
+    "(data.pattern)."
+)
+NAMES_KEPT = (
+    "Parts are disjoint in files, identical copies and what file names tell to belong together "
+    "(data.pattern), which is no patient."
+)
+PLAIN = (
+    "No class is set as benign (data.classes.benign=null): the figures are those of a plain "
+    "classifier."
+)
 REFITTED = (
     "The figures of validation, and what was chosen on it, are of weights that learnt from the "
     "training part alone; those kept, which test sees, were then fitted again on both."
@@ -267,7 +281,10 @@ def mark(split: Split, figures: dict[str, Any]) -> dict[str, Any]:
 def caveats(cfg: DictConfig, split: Split) -> list[str]:
     """The notes without which no figure of a run's data may be read."""
     refitted = [REFITTED] if is_refitted(cfg) else []
+    plain = [] if build_classes(cfg).has_cancer else [PLAIN]
     if cfg.data.name == "synthetic":
-        return [*split.warnings, *refitted, PAINTED]
-    kept = GROUPS_KEPT if cfg.data.get("groups") else NOT_LEAKPROOF
-    return [*(split.warnings or [kept]), *refitted]
+        return [*split.warnings, *refitted, *plain, PAINTED]
+    told = {"patient": PATIENTS_KEPT, "group": NAMES_KEPT}
+    kept = told.get(build_layout(cfg).relates or "", NOT_LEAKPROOF)
+    kept = GROUPS_KEPT if cfg.data.get("groups") else kept
+    return [*(split.warnings or [kept]), *refitted, *plain]

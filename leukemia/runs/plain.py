@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leukemia.atomic import write_text
+from leukemia.classes import CANCER_FIGURES
 from leukemia.errors import UserError
 
 SETTINGS: Final = 100_000
@@ -23,10 +24,7 @@ LARGE: Final = 100_000_000
 
 _DEEP: Final = 30
 _FOREIGN: Final = ("wandb",)  # W&B links its logs into the user's cache
-_FIGURES: Final = (
-    *("n", "accuracy", "macro_f1", "cancer_recall", "cancer_specificity"),
-    *("roc_auc", "average_precision", "nll", "brier", "ece"),
-)
+_FIGURES: Final = ("n", "accuracy", "macro_f1", "nll", "brier", "ece")
 REMEDY: Final = "Bring it back from a copy, or train the run anew."
 
 
@@ -116,10 +114,13 @@ def read_figures(path: Path, part: str) -> dict[str, Any]:
         UserError: they are not there, or none.
     """
     found = read_json(path).get(part)
+    # All of cancer, or none of them where no class is benign.
+    of_cancer = [name for name in CANCER_FIGURES if isinstance(found, dict) and name in found]
     if (
         not isinstance(found, dict)
         or not isinstance(found.get("interval"), dict)
-        or not all(is_figure(found.get(name, "")) for name in _FIGURES)
+        or not all(is_figure(found.get(name, "")) for name in (*_FIGURES, *of_cancer))
+        or len(of_cancer) not in (0, len(CANCER_FIGURES))
     ):
         raise UserError(
             f"'{path}' holds no figures of the part '{part}': bring it back from a copy, or train "

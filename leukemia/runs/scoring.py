@@ -1,6 +1,7 @@
 """The images that a finished run is scored on: its own parts, or another folder."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from omegaconf import OmegaConf
+from tqdm import tqdm
 
+from leukemia.compose.classes import build_layout
 from leukemia.compose.data import Sources, build_data
 from leukemia.compose.model import build_judge
 from leukemia.compose.preprocess import cache_dir
 from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule, fit_workers
-from leukemia.data.files.images import name_some
+from leukemia.data.files.folders import layout_here
+from leukemia.data.files.images import BadImage, name_some
+from leukemia.data.files.inputs import prepare
 from leukemia.data.files.manifest import Manifest, build_manifest
 from leukemia.data.split.guard import SIDE, shared_images, thumbnails
 from leukemia.data.split.parts import Split, read_split, read_table
@@ -72,16 +77,21 @@ def placed(finished: FinishedRun, values: Mapping[str, Any]) -> FinishedRun:
 
 
 def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Manifest]:
-    """Return another folder with the same classes, all of it in the part ``test``.
+    """Return another folder with the run's classes, all of it in the part ``test``.
+
+    Its files tell their classes as those of the run do, or by one subfolder a class.
 
     Raises:
         UserError: the folder does not have the run's classes, holds unreadable images, or some
             that the run was trained or selected on.
     """
     preprocess, folder, data = finished.preprocess, cache_dir(finished.cfg), finished.cfg.data
+    classes, layout = finished.classes, build_layout(finished.cfg)
     manifest = build_manifest(
         root,
-        finished.classes,
+        classes,
+        layout=(layout_here(root, classes, layout) if root.is_dir() else None) or layout,
+        fixed=True,
         on_bad=data.on_bad,
         cache_dir=folder,
         workers=data.workers,
@@ -91,6 +101,44 @@ def other_folder(finished: FinishedRun, root: Path) -> tuple[ArrayDataModule, Ma
     refuse_known(finished, manifest, pixels)
     parts = {"test": np.arange(len(manifest))}
     return ArrayDataModule(pixels, manifest.labels, parts), manifest
+
+
+def tells_classes(finished: FinishedRun, root: Path) -> bool:
+    """Whether a folder tells any of the run's classes, by subfolders or as its own images do."""
+    return layout_here(root, finished.classes, build_layout(finished.cfg)) is not None
+
+
+def refuse_known_files(
+    finished: FinishedRun, names: Sequence[str], paths: Sequence[Path], *, progress: bool = False
+) -> None:
+    """Refuse files that the run was trained or selected on, whatever folders they lie in.
+
+    Args:
+        finished: the run.
+        names: what each file is called.
+        paths: where it is; what cannot be read is no image that the run knows.
+        progress: show a bar, where stderr is a terminal.
+
+    Raises:
+        UserError: as `refuse_known`.
+    """
+    good: list[str] = []
+    hashes: list[str] = []
+    disable = None if progress else True
+
+    def pictures() -> Iterator[npt.NDArray[np.uint8]]:
+        read = zip(names, paths, prepare(paths, finished.preprocess), strict=True)
+        for name, path, pixels in tqdm(
+            read, "looking for known images", len(names), leave=False, disable=disable, unit="image"
+        ):
+            if not isinstance(pixels, BadImage):
+                good.append(name)
+                hashes.append(hashlib.sha256(path.read_bytes()).hexdigest())
+                yield pixels
+
+    small = thumbnails(pictures())
+    if len(small):
+        _refuse_known(finished, good, hashes, small)
 
 
 def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[np.uint8]) -> None:
@@ -104,26 +152,33 @@ def refuse_known(finished: FinishedRun, manifest: Manifest, pixels: npt.NDArray[
     Raises:
         UserError: some are known to the run; they are named with their twins.
     """
+    _refuse_known(finished, manifest.files, manifest.sha256, thumbnails(pixels))
+
+
+def _refuse_known(
+    finished: FinishedRun,
+    files: Sequence[str],
+    sha256: Sequence[str],
+    small: npt.NDArray[np.uint8],
+) -> None:
     run = finished.run
     table = read_table(run.split)
     kept = [i for i, row in enumerate(table) if row["part"] in ("train", "val")]
     seen = [table[i] for i in kept]
     by_content = {row["sha256"]: row for row in seen}
-    near = dict(
-        shared_images(thumbnails(pixels), _read_thumbnails(run.thumbnails, len(table))[kept])
-    )
+    near = dict(shared_images(small, _read_thumbnails(run.thumbnails, len(table))[kept]))
     twins = [
-        by_content.get(sha256) or (seen[near[i]] if i in near else None)
-        for i, sha256 in enumerate(manifest.sha256)
+        by_content.get(content) or (seen[near[i]] if i in near else None)
+        for i, content in enumerate(sha256)
     ]
     known = [
         f"'{file}' is '{twin['file']}' ({twin['part']})"
-        for file, twin in zip(manifest.files, twins, strict=True)
+        for file, twin in zip(files, twins, strict=True)
         if twin
     ]
     if known:
         raise UserError(
-            f"{len(known)} of {len(manifest)} images are known to '{run.path}' from its training: "
+            f"{len(known)} of {len(files)} images are known to '{run.path}' from its training: "
             f"{name_some(known)}. Take them out: their figures would flatter. (If this is the "
             f"run's own folder in a new place, give part= too.)"
         )

@@ -18,6 +18,8 @@ _LONGEST = 100  # of the name of an option
 _PLAIN = re.compile(r"[\w.-]*[./][\w./-]*[A-Za-z_][\w.-]*", re.ASCII)
 # What of Hydra's grammar makes several values of one.
 _FUNCTIONS = re.compile(r"(choice|sort|shuffle|tag|range|glob|interval)\(.*\)")
+# Taken as typed, whatever stands in it.
+_VERBATIM = ("data.pattern",)
 # What makes several jobs: a study does by itself.
 SWEEPS = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|[+-]*study=(?!null$|none$).+")
 
@@ -55,6 +57,8 @@ def quoted(argument: str, verb: str, *, sweep: bool = False) -> str:
                 f"Expected {name} to be one of {', '.join(options)}, but got {value!r}."
             )
         return f"{key}={_options(value, options, sweep=sweep)}"
+    if name in _VERBATIM and value and not is_quoted and value.lower() != "null":
+        return f"{key}={_quote(value)}"
     kinds = paths_of(verb).get(name)
     if kinds is None or not value or is_quoted or key[0] == "~":
         return argument

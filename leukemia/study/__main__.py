@@ -49,6 +49,8 @@ def _make_dashboard(found: "Study", where: str) -> None:
         OmegaConf.select(cfg, "logger.wandb.group") or found.name,
         [_single(cfg, key) for key in found.varied],
         metric=found.rule.metric,
+        # Of a trial that is begun; an empty list is none either.
+        has_cancer=OmegaConf.select(cfg, "data.classes.benign", default="") not in (None, []),
     )
     path = found.path / "dashboard.json"
     write_json(path, spec)

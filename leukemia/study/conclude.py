@@ -64,7 +64,11 @@ def score_winner(
     tables = [
         _score_trial(study, trial, run, places) for trial, run in zip(group, runs, strict=True)
     ]
-    test = {name: _mean([figures[name] for figures in tables]) for name in SHOWN}
+    test = {
+        name: _mean([figures[name] for figures in tables])
+        for name in SHOWN
+        if all(name in figures for figures in tables)
+    }
     settings = dict(group[0].setting)
     summary: dict[str, object] = {
         **choice,
@@ -175,7 +179,11 @@ def conclude(folder: Path, settings: DictConfig, here: DictConfig) -> None:
 def _pool(study: Study, places: Mapping[str, Any]) -> None:
     with FileLock(study.path / ".locks" / "winner.lock"):
         figures = pool_folds(study, places)
-    values = [f"{name} {shown(figures[name], figures['interval'].get(name))}" for name in TOLD]
+    values = [
+        f"{name} {shown(figures[name], figures['interval'].get(name))}"
+        for name in TOLD
+        if name in figures
+    ]
     print(
         f"{figures['n']} images in {len(study.trials)} folds, each predicted once by the run that "
         f"held it out: {', '.join(values)}."

@@ -7,6 +7,7 @@ object, and `publish` saves that on the server.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from leukemia.classes import CANCER_FIGURES
 from leukemia.errors import UserError
 from leukemia.study.record import Rule
 from leukemia.tracking.base import CURVES, EPOCH
@@ -18,7 +19,9 @@ _FIGURES = ("cancer_recall", "cancer_specificity", "accuracy", "nll", "ece")
 _CURVES = ("val_loss", "val_accuracy", "val_cancer_recall", "train_loss")
 
 
-def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> dict[str, Any]:
+def describe(
+    study: str, swept: Sequence[str], *, metric: str = "macro_f1", has_cancer: bool = True
+) -> dict[str, Any]:
     """The dashboard of a study, in plain values.
 
     Args:
@@ -27,6 +30,7 @@ def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> d
             ``loss.lambda_bce``, or ``model.name`` where ``model`` was swept. Over ``seed`` is
             averaged, unless nothing else was varied.
         metric: the figure of validation that chooses the winner.
+        has_cancer: whether a class is benign, so that there are figures of cancer.
 
     Returns:
         ``name``; ``group`` of the runs shown; ``settings`` and ``figures``, the columns of their
@@ -40,7 +44,10 @@ def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> d
         raise UserError(f"The study '{study}' varies no setting: a dashboard has none to compare.")
     settings = list(dict.fromkeys(swept))
     compared = [key for key in settings if key != "seed"] or settings
-    figures = list(dict.fromkeys(f"val/{name}" for name in (metric, *_FIGURES)))
+    known = [name for name in (metric, *_FIGURES) if has_cancer or name not in CANCER_FIGURES]
+    figures = list(dict.fromkeys(f"val/{name}" for name in known))
+    curves = [name for name in _CURVES if has_cancer or name != "val_cancer_recall"]
+    scatter = {"kind": "scatter", "x": "val/cancer_specificity", "y": "val/cancer_recall"}
     return {
         "name": f"Study {study}",
         "group": study,
@@ -53,7 +60,7 @@ def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> d
                 "panels": [
                     {"kind": "parallel", "settings": settings, "figure": figures[0]},
                     {"kind": "importance", "figure": figures[0]},
-                    {"kind": "scatter", "x": "val/cancer_specificity", "y": "val/cancer_recall"},
+                    *([scatter] if has_cancer else []),
                 ],
             },
             *(
@@ -63,7 +70,7 @@ def describe(study: str, swept: Sequence[str], *, metric: str = "macro_f1") -> d
                         *({"kind": "bar", "figure": name, "by": key} for name in figures),
                         *(
                             {"kind": "line", "x": EPOCH, "y": f"{CURVES}/{name}", "by": key}
-                            for name in _CURVES
+                            for name in curves
                         ),
                     ],
                 }

@@ -21,6 +21,7 @@ from leukemia.study.record import (
     REPEATED,
     Study,
     Trial,
+    having,
     mean,
     number,
     seed_interval,
@@ -128,7 +129,7 @@ def draw(study: Study) -> dict[str, Figure]:
 
 @mpl.rc_context(STYLE)
 def bars(study: Study) -> Figure:
-    """The rule's figure and the two cancer figures: a bar a setting, a dot a seed.
+    """The rule's figure and the two cancer figures, if any: a bar a setting, a dot a seed.
 
     Whiskers are Student's 95% interval of the mean over seeds. Of more than 40 settings the
     best 40 are drawn.
@@ -274,7 +275,8 @@ def _curve(
 
 def panel_metrics(study: Study) -> list[str]:
     """The figures worth a panel: the rule's, and what it must not be bought with."""
-    return list(dict.fromkeys([study.rule.metric, "cancer_recall", "cancer_specificity"]))
+    names = dict.fromkeys([study.rule.metric, "cancer_recall", "cancer_specificity"])
+    return having(names, [trial.figures for trial in study.with_status(DONE)])
 
 
 def label(group: Sequence[Trial], keys: Sequence[str] | None = None) -> str:

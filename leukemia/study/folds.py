@@ -84,7 +84,7 @@ def pool_folds(study: Study, places: Mapping[str, Any] = MappingProxyType({})) -
     pooled = pool(tables)
     pooled.write(folder.predictions(POOLED))
     metrics = {POOLED: summarize(pooled, np.concatenate(groups)), **metrics}
-    classes = {"names": pooled.classes.names, "benign": pooled.classes.benign}
+    classes = pooled.classes.to_dict()
     write_json(folds_file(study.path), {"classes": classes, "notes": notes})
     write_json(folder.metrics, metrics)
     figures: dict[str, Any] = metrics[POOLED]

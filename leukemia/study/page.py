@@ -27,6 +27,7 @@ from leukemia.study.record import (
     WAITING,
     Study,
     Trial,
+    having,
     mean,
     seed_interval,
 )
@@ -110,9 +111,10 @@ def pooled_sections(study: Study) -> Iterator[str]:
         return
     metrics = {name: read_figures(file, name) for name in (POOLED, *map(fold_part, study.trials))}
     pooled = metrics[POOLED]
+    names = having(_FIGURES, metrics.values())
     record = read_json(folds_file(study.path))
     try:
-        classes = Classes(tuple(record["classes"]["names"]), record["classes"]["benign"])
+        classes = Classes.from_dict(record["classes"])
         notes = [str(note) for note in record["notes"]]
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -123,8 +125,8 @@ def pooled_sections(study: Study) -> Iterator[str]:
     yield from (f"<p>{escape(note)}</p>" for note in notes)
     yield table(
         "Out-of-fold figures with 95% intervals over images (over groups, where there are some)",
-        ["", *_FIGURES],
-        [_row(name, metrics[name]) for name in metrics],
+        ["", *names],
+        [_row(name, metrics[name], names) for name in metrics],
     )
     yield table(
         "By class, all folds together",
@@ -139,24 +141,28 @@ def pooled_sections(study: Study) -> Iterator[str]:
             for name in classes.names
         ],
     )
+    has_cancer = classes.has_cancer
+    auc = ": the pooled ROC AUC can lie below that of every fold" if has_cancer else ""
     yield (
         "<p>The intervals are of the images or groups, for the runs as they are; how far training "
         "itself moves a figure shows between the folds. Each fold has a network of its own, whose "
-        "scores need not be on one scale: the pooled ROC AUC can lie below that of every fold.</p>"
+        f"scores need not be on one scale{auc}.</p>"
     )
     predictions = read_predictions(study.path / "predictions" / f"{POOLED}.csv", classes)
     figures = {
         "confusion": (confusion_matrix(pooled["confusion"], classes), "Confusion, all folds."),
-        "roc_and_pr": (roc_and_pr({POOLED: predictions}), "Cancer against benign, all folds."),
     }
+    if has_cancer:
+        curves = roc_and_pr({POOLED: predictions})
+        figures["roc_and_pr"] = (curves, "Cancer against benign, all folds.")
     for name, (figure, caption) in figures.items():
         save(figure, study.path / "figures" / f"{name}.png")
         yield image(figure, caption, caption)
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
+def _row(name: str, figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     first = f"{name.replace('_', ' ')} (n = {figures['n']})"
-    return [first, *(shown(figures[key], figures["interval"].get(key)) for key in _FIGURES)]
+    return [first, *(shown(figures[key], figures["interval"].get(key)) for key in names)]
 
 
 _SHOWN = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity", "nll")
@@ -220,19 +226,23 @@ def _winner(folder: Path) -> Iterator[str]:
             f"anew."
         ) from error
     yield f"<h2>Winner</h2><p>{escape(words)}</p>"
+    runs = {number: RunDir(folder / "winner" / str(number)) for number in trials}
+    scored = {
+        number: {part: run.figures(part) for part in ("val", "test")}
+        for number, run in runs.items()
+    }
+    names = having(_SHOWN, [part for found in scored.values() for part in found.values()])
     rows = []
-    for number in trials:
-        run = RunDir(folder / "winner" / str(number))
-        found = {part: run.figures(part) for part in ("val", "test")}
+    for number, found in scored.items():
         rows += [
             [
                 f"trial {number}, {part} (n = {found[part]['n']})",
-                *(shown(found[part][key], found[part]["interval"].get(key)) for key in _SHOWN),
+                *(shown(found[part][key], found[part]["interval"].get(key)) for key in names),
             ]
             for part in ("val", "test")
         ]
     caption = "Figures with 95% intervals over images (over groups, where there are some)"
-    yield table(caption, ["", *_SHOWN], rows)
+    yield table(caption, ["", *names], rows)
     yield (
         "<p>Scored on test once, after the choice, from the trials' weights; the whole report of "
         "each trial lies in winner/&lt;trial&gt;/report.html.</p>"
@@ -242,7 +252,8 @@ def _winner(folder: Path) -> Iterator[str]:
 def _settings(study: Study) -> Iterator[str]:
     if not study.settings():
         return
-    names = list(dict.fromkeys([study.rule.metric, *_SHOWN]))
+    figures = [trial.figures for group in study.settings() for trial in group]
+    names = having(dict.fromkeys([study.rule.metric, *_SHOWN]), figures)
     rows = [
         [label(group), str(len(group)), *(_repeated(group, name) for name in names)]
         for group in study.ranked()

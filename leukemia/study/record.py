@@ -7,7 +7,7 @@ trials' own folders, so the table can be made at any time, also while the study 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,12 @@ def values(group: Sequence[Trial], metric: str) -> list[float]:
 def mean(group: Sequence[Trial], metric: str) -> float:
     """Return the mean of a figure over trials; nan where it is undefined in one of them."""
     return sum(values(group, metric)) / len(group)
+
+
+def having(names: Iterable[str], figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of figures that all have: none of cancer where no class is benign."""
+    every = list(figures)
+    return [name for name in names if all(name in one for one in every)]
 
 
 def seed_interval(group: Sequence[Trial], metric: str) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.atomic import write_text
+from leukemia.classes import CANCER_FIGURES
 from leukemia.disk import reported
 from leukemia.errors import Pruned, UserError
 from leukemia.measure.intervals import shown
@@ -81,12 +82,15 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         UserError: settings that cannot be, or a folder that holds another trial.
     """
     from leukemia.compose.checks import check_settings
+    from leukemia.compose.classes import settle_classes
 
     if cfg.open_test:
         raise UserError("Trials never open the test part, the winner does: drop open_test.")
     try:
         settle(cfg, multirun=True)
+        settle_classes(cfg, [f"{key}={value}" for key, value in settings.items()])
         check_settings(cfg)
+        check_rule(cfg)
     except UserError as error:
         raise UserError(f"{error} ({words_of(settings)})") from error
     if not RunDir(path).config.exists():
@@ -99,6 +103,25 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         raise UserError(
             f"'{path}' holds a trial with other settings: {other}. Choose another study.name=, "
             f"or give the settings that the study was begun with."
+        )
+
+
+def check_rule(cfg: DictConfig) -> None:
+    """Refuse a rule that chooses by a figure which the trials will not have.
+
+    Raises:
+        UserError: it asks for a figure of cancer, and no class is benign.
+    """
+    from leukemia.compose.preprocess import build_classes
+
+    if build_classes(cfg).has_cancer:
+        return
+    wanted = [cfg.study.metric, *cfg.study.tie_break]
+    if unknown := [name for name in wanted if name in CANCER_FIGURES]:
+        raise UserError(
+            f"No trial will have the figure {unknown[0]} of study.metric or study.tie_break, "
+            f"because no class is benign (data.classes.benign=null): choose by accuracy, macro_f1, "
+            f"nll, brier or ece."
         )
 
 
@@ -193,7 +216,7 @@ def hold(run: RunDir) -> Iterator[None]:
 
 def _said(run: RunDir) -> str:
     figures = run.figures("val")
-    values = [f"{name} {shown(figures[name])}" for name in TOLD]
+    values = [f"{name} {shown(figures[name])}" for name in TOLD if name in figures]
     return f"{run.path}: done; validation: {', '.join(values)}"
 
 

@@ -63,10 +63,10 @@ class TensorBoardTracker:
         for part, table in predictions.items():
             for name, value in scalars(metrics[part], part).items():
                 self.writer.add_scalar(name, value, self.sent)
-            for name, figure in (
-                ("confusion", confusion_matrix(metrics[part]["confusion"], table.classes)),
-                ("roc_and_pr", roc_and_pr({part: table})),
-            ):
+            figures = {"confusion": confusion_matrix(metrics[part]["confusion"], table.classes)}
+            if table.classes.has_cancer:
+                figures["roc_and_pr"] = roc_and_pr({part: table})
+            for name, figure in figures.items():
                 self.writer.add_figure(f"{part}/{name}", figure, self.sent)
 
     def close(self, *, failed: bool) -> None:

@@ -262,11 +262,11 @@ def charts(part: str, table: Predictions) -> dict[str, Any]:
             title=f"{part}: confusion",
         )
     }
-    if 0 < table.cancer.mean() < 1:
+    if table.classes.has_cancer and 0 < table.cancer.mean() < 1:
         shared: dict[str, Any] = {
             "y_true": table.cancer.astype(int),
             "y_probas": np.stack([1 - table.p_cancer, table.p_cancer], axis=1),
-            "labels": [table.classes.benign, "cancer"],
+            "labels": [table.classes.benign_words, "cancer"],
             "classes_to_plot": [1],
         }
         found |= {
@@ -293,7 +293,7 @@ def mistakes_table(
         "file",
         "label",
         "prediction",
-        "p_cancer",
+        *(["p_cancer"] if table.classes.has_cancer else []),
         *(f"p_{name}" for name in names),
     ]
     rows = [
@@ -301,7 +301,7 @@ def mistakes_table(
             table.files[i],
             names[table.labels[i]],
             names[table.predicted[i]],
-            float(table.p_cancer[i]),
+            *([float(table.p_cancer[i])] if table.classes.has_cancer else []),
             *table.probabilities[i].tolist(),
         ]
         for i in worst

@@ -40,7 +40,8 @@ def test_all_files_are_hashed_once_where_that_is_asked_for(verify, tmp_path, mon
 def cfg(tmp_path) -> DictConfig:
     conf = Path(__file__).parents[2] / "conf"
     with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-        return hydra.compose("train", ["data=folder", f"data.root={tmp_path}"])
+        words = ["data=folder", f"data.root={tmp_path}", "data.classes.names=[a,b]"]
+        return hydra.compose("train", words)
 
 
 @pytest.mark.parametrize("open_test", [True, False])

@@ -58,7 +58,7 @@ def by_sklearn(p):
     """Every scalar; None where one of the two sides of a ranking or a proportion is absent."""
     labels, classes = p.labels, list(range(len(p.classes)))
     predicted = p.predicted
-    benign = p.classes.benign_index
+    benign = p.classes.benign_labels[0]
     cancer, called = labels != benign, predicted != benign
     both = cancer.any() and not cancer.all()
     return {

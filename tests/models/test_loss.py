@@ -42,7 +42,7 @@ def test_equals_the_literal_formula_of_the_paper(batch):
 def test_equals_scikit_learns_log_loss_wherever_benign_stands(batch, benign):
     logits, labels = batch
     p = logits.softmax(1).numpy()
-    terms = DualLoss(benign_index=benign)(logits, labels)
+    terms = DualLoss(benign=benign)(logits, labels)
     is_cancer = labels.numpy() != benign
     assert terms.nll.item() == pytest.approx(log_loss(labels.numpy(), p), rel=1e-12)
     assert terms.bce.item() == pytest.approx(log_loss(is_cancer, 1 - p[:, benign]), rel=1e-9)
@@ -102,8 +102,8 @@ def test_a_cancer_weight_is_a_weight_of_every_class_but_the_benign(batch, benign
     logits, labels = batch
     weights = [3.0] * 4
     weights[benign] = 1.0
-    ours = DualLoss(benign_index=benign, cancer_weight=3.0)(logits, labels)
-    theirs = DualLoss(benign_index=benign, class_weights=weights)(logits, labels)
+    ours = DualLoss(benign=benign, cancer_weight=3.0)(logits, labels)
+    theirs = DualLoss(benign=benign, class_weights=weights)(logits, labels)
     for one, other in zip(ours, theirs, strict=True):
         assert one.item() == pytest.approx(other.item(), rel=1e-6)
 
@@ -158,3 +158,62 @@ def test_a_bad_setting_is_one_line_with_its_key(key, settings):
     with pytest.raises(UserError, match=rf"loss\.{key}") as caught:
         DualLoss(**settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def six():
+    torch.manual_seed(1)
+    return torch.randn(40, 6, dtype=torch.float64) * 3, torch.randint(6, (40,))
+
+
+def test_several_benign_classes_are_one_side_of_the_bce(six):
+    logits, labels = six
+    p = logits.softmax(1)
+    terms = DualLoss(0.7, 1.9, benign=(1, 4), n_classes=6)(logits, labels)
+    cancer = (labels != 1) & (labels != 4)
+    expected = log_loss(cancer.numpy(), p[:, [0, 2, 3, 5]].sum(1).numpy())
+    assert terms.bce.item() == pytest.approx(expected, rel=1e-9)
+    assert terms.loss.item() == pytest.approx(0.7 * terms.nll.item() + 1.9 * expected, rel=1e-9)
+    loss = DualLoss(benign=[4, 1], n_classes=6)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels).loss, logits.requires_grad_())
+
+
+def test_several_benign_classes_stay_finite_at_ten_thousand():
+    logits = torch.tensor([[1e4, -1e4, 0.0, 1e4]], requires_grad=True)
+    terms = DualLoss(benign=(0, 1))(logits, torch.tensor([1]))
+    terms.loss.backward()
+    assert terms.loss.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_one_benign_class_in_a_list_is_that_class(six):
+    logits, labels = six
+    one, other = (DualLoss(benign=b, n_classes=6)(logits, labels) for b in (2, (2,)))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_without_a_benign_class_there_is_the_nll_alone(six):
+    logits, labels = six
+    loss = DualLoss(0.5, 1.0, benign=None, cancer_weight=3.0, n_classes=6)
+    terms = loss(logits, labels)
+    assert terms.bce is None
+    assert set(terms.named()) == {"loss", "nll"}
+    assert loss.class_weights is None
+    torch.testing.assert_close(terms.loss, 0.5 * torch.nn.functional.cross_entropy(logits, labels))
+
+
+def test_a_cancer_weight_falls_on_every_class_that_is_not_benign(six):
+    logits, labels = six
+    ours = DualLoss(benign=(1, 4), cancer_weight=3.0, n_classes=6)(logits, labels)
+    weights = [3.0, 1.0, 3.0, 3.0, 1.0, 3.0]
+    theirs = DualLoss(benign=(1, 4), class_weights=weights, n_classes=6)(logits, labels)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.item() == pytest.approx(other.item(), rel=1e-6)
+
+
+def test_benign_classes_that_cannot_be_are_refused():
+    for benign in ((0, 1, 2, 3), 4, (0, -1)):
+        with pytest.raises(ValueError, match="benign to be some of 4 labels"):
+            DualLoss(benign=benign)
+    with pytest.raises(UserError, match="lambda_nll to be above 0 where no class is benign"):
+        DualLoss(0.0, 1.0, benign=None)

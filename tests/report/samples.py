@@ -62,7 +62,7 @@ seed: 7
 model:
   name: resnet18
   head:
-    name: linear
+    _target_: leukemia.models.head.LinearHead
   backbone:
     weights: imagenet.pth
 data:
@@ -75,7 +75,7 @@ mask:
 stage:
   head:
     monitor: nll
-trainer:
+runtime:
   tta: true
 """
 

@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_metrics_with_their_intervals(tmp_path):
 def test_settings_and_data_are_those_of_the_run(tmp_path):
     text = card(tmp_path, data=FACTS)
     model, data = section(text, "Model"), section(text, "Data")
-    assert row(model, "Network") == ["resnet18 + linear"]
+    assert row(model, "Network") == ["resnet18 + LinearHead"]
     assert row(model, "Initial weights") == ["imagenet.pth"]
     assert row(model, "Input") == ["RGB image, 224 pixels square (crop: square; mask: published)"]
     assert row(model, "Weights kept of stage head") == ["best validation nll"]
@@ -71,7 +71,7 @@ def test_a_run_on_embeddings_claims_nothing_of_images(tmp_path):
     text = card(tmp_path, config_yaml=config, data=replace(FACTS, source="embeddings"))
     model = section(text, "Model")
     assert row(model, "Input") == ["embeddings made elsewhere"]
-    assert row(model, "Network") == ["linear"]
+    assert row(model, "Network") == ["LinearHead"]
     assert "mirrored" not in text
     assert "published" not in model
     assert "resnet18" not in model

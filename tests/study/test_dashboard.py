@@ -134,3 +134,10 @@ def test_a_dashboard_of_a_study_that_has_not_begun_is_one_line(begun: Path, tmp_
     assert done.returncode == 2
     assert "has begun" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_study_without_a_benign_class_shows_no_figure_of_cancer():
+    spec = describe("grid", ["seed"], metric="accuracy", has_cancer=False)
+    assert "cancer" not in json.dumps(spec)
+    assert spec["figures"] == ["val/accuracy", "val/nll", "val/ece"]
+    assert "cancer" in json.dumps(describe("grid", ["seed"], metric="accuracy"))

@@ -162,6 +162,12 @@ FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 """What is decoded. Of Pillow's other readers, EPS starts a program, and JPEG 2000 takes some
 truncated files for whole ones."""
 
+SUFFIXES: Final = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff"),
+    *(".bmp", ".dib", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""Of the files in a folder, those that should be images of `FORMATS`."""
+
 NO_MEMORY: Final = "too large for the memory that is free"
 _BITS_PER_SAMPLE: Final = 258  # a tag of TIFF
 _DARKEST: Final = 16  # 12 bits in 16 leave no brighter value in the upper byte than 15

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.files.images import BadImage, name_some, read_image, unexpected
+from leukemia.data.files.images import SUFFIXES, BadImage, name_some, read_image, unexpected
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.files.threads import in_threads
 from leukemia.data.image.mask import apply_mask, darken, stain_finder, stain_mask
@@ -23,13 +23,6 @@ from leukemia.text import from_cell
 
 Image = str | Path | NDArray[np.uint8]
 """A file, or pixels (H, W, 3) in RGB."""
-
-SUFFIXES: Final = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff"),
-    *(".bmp", ".dib", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
-)
-"""Of the files in a folder, those that should be images of `files.FORMATS`."""
-
 
 AGAIN: Final = "/ (a link to a folder that is searched already)"
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
-from leukemia.data.files.folders import ImageFile, list_images
+from leukemia.data.files.folders import FOLDERS, ImageFile, Layout, list_images
 from leukemia.data.files.images import BadImage, decode_image, name_some, read_bytes, unexpected
 from leukemia.errors import UserError
 from leukemia.leftovers import building, remove, sweep
@@ -114,6 +114,9 @@ class Manifest:
         sizes: width and height in pixels, upright, (N, 2).
         sha256: of each file's bytes, in hex.
         skipped: files left out as unreadable.
+        names: of the labels, where the files' folders are not the classes.
+        related: which patient each file is of, as its name tells (`Layout`), empty where it tells
+            none; no entries at all where no name tells any.
     """
 
     files: tuple[str, ...]
@@ -121,6 +124,8 @@ class Manifest:
     sizes: NDArray[np.int64]
     sha256: tuple[str, ...]
     skipped: tuple[BadFile, ...] = ()
+    names: tuple[str, ...] = ()
+    related: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of images."""
@@ -135,6 +140,7 @@ class Manifest:
             labels=self.labels[rows],
             sizes=self.sizes[rows],
             sha256=tuple(self.sha256[row] for row in rows),
+            related=tuple(self.related[row] for row in rows) if self.related else (),
         )
 
     @property
@@ -147,6 +153,8 @@ def build_manifest(
     root: Path,
     classes: Classes,
     *,
+    layout: Layout = FOLDERS,
+    fixed: bool = False,
     on_bad: str = "error",
     cache_dir: Path | None = None,
     workers: int | None = None,
@@ -160,8 +168,10 @@ def build_manifest(
     trusted, 0.5 s where all are hashed, 0.7 s where they must come from the disk first.
 
     Args:
-        root: a folder with one subfolder a class.
+        root: a folder with one subfolder a class, or as the layout says.
         classes: the class scheme.
+        layout: how the files tell their classes.
+        fixed: whether the classes are those of a finished run, see `list_images`.
         on_bad: ``error`` refuses files that are no whole image, ``skip`` leaves them out.
         cache_dir: keeps what was read, but for files that were bad.
         workers: threads that read (decoding releases Python's lock); ``None`` for one a core.
@@ -177,7 +187,7 @@ def build_manifest(
     check_choice("data.on_bad", on_bad, ("error", "skip"))
     if workers is not None:
         check_count("data.workers", workers)
-    images = list_images(root, classes)
+    images = list_images(root, classes, layout, fixed=fixed)
     if cache_dir:
         sweep(cache_dir)  # every command that uses the cache comes by here
     facts, bad = _facts(root, classes, images, cache_dir, workers, verify)
@@ -189,7 +199,8 @@ def build_manifest(
         )
     good = [image for image in images if image.path in facts]
     present = {image.label for image in good}
-    emptied = [name for label, name in enumerate(classes.names) if label not in present]
+    listed = {image.label for image in images}
+    emptied = [classes.names[label] for label in sorted(listed - present)]
     if emptied:
         raise UserError(
             f"No readable image is left in {', '.join(emptied)} of data.root '{root}': "
@@ -201,6 +212,8 @@ def build_manifest(
         sizes=np.array([facts[image.path][:2] for image in good], dtype=np.int64),
         sha256=tuple(facts[image.path].sha256 for image in good),
         skipped=tuple(bad),
+        names=() if layout.pattern is None else classes.names,
+        related=tuple(image.related for image in good) if layout.relates else (),
     )
 
 

@@ -25,6 +25,23 @@ def identical_groups(sha256: Sequence[str]) -> NDArray[np.int64]:
     return _numbered(sha256)
 
 
+def related_groups(manifest: Manifest) -> NDArray[np.int64]:
+    """Group images of one patient, as their names tell, and byte-identical ones.
+
+    Args:
+        manifest: the N images.
+
+    Returns:
+        A group id for each image, (N,); ids count up in order of first appearance. Where names
+        tell no patient, as `identical_groups`.
+    """
+    if not manifest.related:
+        return identical_groups(manifest.sha256)
+    pairs = zip(manifest.related, manifest.files, strict=True)
+    told = [("patient", patient) if patient else ("alone", file) for patient, file in pairs]
+    return _joined(_numbered(told), manifest)
+
+
 def join_groups(manifest: Manifest, path: Path) -> NDArray[np.int64]:
     """Group images that a table puts together, or that are byte-identical.
 
@@ -42,9 +59,13 @@ def join_groups(manifest: Manifest, path: Path) -> NDArray[np.int64]:
     Raises:
         UserError: a table that `read_column` refuses, or that does not list every image.
     """
-    listed = _numbered(read_column(path, "group", manifest, setting="data.groups"))
+    return _joined(_numbered(read_column(path, "group", manifest, setting="data.groups")), manifest)
+
+
+def _joined(listed: NDArray[np.int64], manifest: Manifest) -> NDArray[np.int64]:
+    """Join groups, (N,), that hold copies of one file."""
     identical = identical_groups(manifest.sha256)
-    # Each image links a group of the table with one of identical files.
+    # Each image links a group of its own with one of identical files.
     n = len(manifest)
     joined = connected(np.stack([listed, n + identical], axis=1), 2 * n)
     return _numbered(joined[listed].tolist())

@@ -79,6 +79,8 @@ def file_split(manifest: Manifest, groups: NDArray[np.int64], file: str | Path) 
 
 def class_folder(manifest: Manifest, label: int) -> str:
     """Return how a message names a class: by its folder, or its label where it has no image."""
+    if manifest.names:
+        return f"'{manifest.names[label]}'"
     rows = np.flatnonzero(manifest.labels == label)
     return f"'{manifest.files[rows[0]].split('/')[0]}'" if len(rows) else f"number {label}"
 

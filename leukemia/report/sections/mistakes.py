@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from leukemia.measure.predictions import Predictions
-from leukemia.report.figures import STYLE, class_boxes
+from leukemia.report.figures import STYLE, class_boxes, class_width
 from leukemia.report.findings import Findings
 from leukemia.report.page import image, photograph, table
 
@@ -26,7 +26,8 @@ def worst_mistakes(part: Predictions, most: int = MOST_SHOWN) -> list[int]:
         most: how many at most.
 
     Returns:
-        Rows of `part`: missed cancers first, within each kind the most confident mistake first.
+        Rows of `part`: missed cancers first, where a class is benign; within each kind the most
+        confident mistake first.
     """
     confidence, missed = part.probabilities.max(axis=1), _missed(part)
     wrong = np.flatnonzero(part.labels != part.predicted).tolist()
@@ -34,10 +35,12 @@ def worst_mistakes(part: Predictions, most: int = MOST_SHOWN) -> list[int]:
 
 
 def lists(found: Findings) -> Iterator[str]:
-    """Every missed cancer and every mistake, by file."""
-    yield "<h2>Missed cancers</h2>"
-    for name, part in found.predictions.items():
-        yield _files(f"{name}: cancer called {part.classes.benign}", part, _missed(part))
+    """Every missed cancer, where a class is benign, and every mistake, by file."""
+    if found.classes.has_cancer:
+        yield "<h2>Missed cancers</h2>"
+        for name, part in found.predictions.items():
+            words = part.classes.benign_words.replace(" and ", " or ")
+            yield _files(f"{name}: cancer called {words}", part, _missed(part))
     yield "<h2>All mistakes</h2>"
     for name, part in found.predictions.items():
         yield _files(name, part, part.labels != part.predicted)
@@ -53,8 +56,9 @@ def gallery(found: Findings, budget: int) -> Iterator[str]:
     if not any(found.pictures.values()):
         return
     yield "<h2>Pictures of the worst mistakes</h2>"
+    order = "Missed cancers first, then by" if found.classes.has_cancer else "By"
     yield (
-        '<p class="small">Missed cancers first, then by confidence. The pictures belong to the '
+        f'<p class="small">{order} confidence. The pictures belong to the '
         "dataset: whoever passes this page on passes them on too.</p>"
     )
     for name, part in found.predictions.items():
@@ -83,8 +87,10 @@ def _case(part: Predictions, row: int, views: Mapping[str, NDArray[np.uint8]]) -
     )
     told = (
         f"P({names[called]}) {probabilities[called]:.3f}, P({names[true]}) "
-        f"{probabilities[true]:.3f}, P(cancer) {part.p_cancer[row]:.3f}"
+        f"{probabilities[true]:.3f}"
     )
+    if part.classes.has_cancer:
+        told += f", P(cancer) {part.p_cancer[row]:.3f}"
     return (
         f'<figure><div class="views">{pictures}</div>'
         f"<figcaption>{escape(said)}<br>{escape(told)}</figcaption></figure>"
@@ -92,9 +98,9 @@ def _case(part: Predictions, row: int, views: Mapping[str, NDArray[np.uint8]]) -
 
 
 def _missed(part: Predictions) -> NDArray[np.bool_]:
-    benign = part.classes.benign_index
-    missed: NDArray[np.bool_] = (part.labels != benign) & (part.predicted == benign)
-    return missed
+    if not part.classes.has_cancer:
+        return np.zeros(len(part.files), np.bool_)
+    return part.cancer & ~part.called_cancer
 
 
 def _files(caption: str, part: Predictions, chosen: NDArray[np.bool_]) -> str:
@@ -105,6 +111,7 @@ def _files(caption: str, part: Predictions, chosen: NDArray[np.bool_]) -> str:
     if not found:
         return f"<p>{escape(caption)}.</p>"
     names = part.classes.names
+    cancer = part.p_cancer if part.classes.has_cancer else None
     rows = [
         [
             part.files[i],
@@ -112,11 +119,12 @@ def _files(caption: str, part: Predictions, chosen: NDArray[np.bool_]) -> str:
             names[part.predicted[i]],
             f"{confidence[i]:.3f}",
             f"{part.probabilities[i, part.labels[i]]:.3f}",
-            f"{part.p_cancer[i]:.3f}",
+            *([] if cancer is None else [f"{cancer[i]:.3f}"]),
         ]
         for i in found[:_MOST_ROWS]
     ]
-    header = ["file", "true", "predicted", "P(predicted)", "P(true)", "P(cancer)"]
+    header = ["file", "true", "predicted", "P(predicted)", "P(true)"]
+    header += [] if cancer is None else ["P(cancer)"]
     rest = len(found) - len(rows)
     more = f"<p>and {rest} more, in the table of predictions.</p>" if rest else ""
     return table(caption, header, rows) + more
@@ -161,8 +169,13 @@ def attention_boxes(part: Predictions, shares: Shares) -> Figure:
         part: the predictions of N files.
         shares: by region, in [0, 1], (N,); nan where an image has no map.
     """
-    figure = Figure(figsize=(3 * len(shares), 3.4), layout="constrained")
+    width = class_width(part.classes.names, 3)
+    figure = Figure(figsize=(width * len(shares), 3.4), layout="constrained")
     panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
+    if width > 3:  # beside each other they would be too small to read
+        figure.clear()
+        figure.set_size_inches(width, 1 + 2.2 * len(shares))
+        panels = figure.subplots(len(shares), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (region, values) in zip(panels, shares.items(), strict=True):
         class_boxes(axes, values, part.labels, part.classes.names)
         axes.set(title=region, ylim=(-0.02, 1.02))

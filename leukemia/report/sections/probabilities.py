@@ -21,13 +21,15 @@ _RELIABLE = (
 
 
 def probabilities(found: Findings) -> Iterator[str]:
-    """ROC, precision-recall and reliability of every part."""
+    """ROC and precision-recall, where a class is benign, and reliability of every part."""
     yield "<h2>Probabilities</h2>"
-    yield image(
-        roc_and_pr(found.predictions),
-        "ROC and precision-recall curves of cancer against benign; the summary has the areas.",
-        "Cancer against benign, by the probability of cancer. Markers: the decision taken here.",
-    )
+    if found.classes.has_cancer:
+        yield image(
+            roc_and_pr(found.predictions),
+            "ROC and precision-recall curves of cancer against benign; the summary has the areas.",
+            "Cancer against benign, by the probability of cancer. Markers: the decision taken "
+            "here.",
+        )
     fitted = found.calibration
     if fitted is not None:
         yield f"<p>{escape(calibration_said(fitted))}</p>"
@@ -81,18 +83,25 @@ OPERATING_HEADER = (
 
 
 def decisions(found: Findings) -> Iterator[str]:
-    """Operating point, decision curve and referral, where a calibration and its judgement are."""
+    """Operating point, decision curve and referral, where a calibration and its judgement are.
+
+    Where no class is benign there is the referral alone.
+    """
     fitted = found.calibration
     if fitted is None or not found.judged:
         return
     calibrated = {name: fitted.calibrated(found.predictions[name]) for name in found.judged}
-    yield from _operating(found, fitted)
-    yield from _benefit(calibrated, fitted)
+    if fitted.threshold is not None:
+        yield from _operating(found, fitted)
+        yield from _benefit(calibrated, fitted)
     yield from _referral(found.judged, calibrated, fitted)
 
 
 def operating_rows(found: Findings) -> list[list[str]]:
-    """What each threshold does to each part, as rows under `OPERATING_HEADER`."""
+    """What each threshold does to each part, as rows under `OPERATING_HEADER`.
+
+    None where no class is benign.
+    """
     return [
         [
             part,
@@ -103,7 +112,7 @@ def operating_rows(found: Findings) -> list[list[str]]:
             f"{at['false_positives']} of {at['benigns']}",
         ]
         for part, judged in found.judged.items()
-        for name, at in judged["operating"].items()
+        for name, at in judged.get("operating", {}).items()
     ]
 
 
@@ -159,36 +168,40 @@ def _referral(
     calibrated: Mapping[str, Predictions],
     fitted: Calibration,
 ) -> Iterator[str]:
+    has_cancer = fitted.threshold is not None
+    told = (" and cancer sensitivity", "cancer by the chosen threshold, accuracy by the most")
+    accuracy, decided = told if has_cancer else ("", "accuracy by the most")
     yield "<h2>Referral</h2>"
     yield image(
         risk_coverage_curves(calibrated, fitted.threshold),
-        f"Accuracy and cancer sensitivity of what remains for {', '.join(calibrated)} while up to "
+        f"Accuracy{accuracy} of what remains for {', '.join(calibrated)} while up to "
         "30% of the images are referred; the table below has the values.",
-        "What remains for the model when its least certain images go to a human; cancer by the "
-        "chosen threshold, accuracy by the most probable class.",
+        "What remains for the model when its least certain images go to a human; "
+        f"{decided} probable class.",
     )
     yield '<div class="row">'
     for part, found in judged.items():
         yield table(
             f"{part}: after referral",
-            ["referred", "images left", "accuracy", "sensitivity", "cancers missed"],
-            [
-                [
-                    f"{row['referred']:.0%}",
-                    str(row["n"]),
-                    shown(row["accuracy"]),
-                    shown(row["sensitivity"]),
-                    f"{row['missed']:.3g} of {row['cancers']:.5g}",
-                ]
-                for row in found["referral"]["threshold"]
-            ],
+            ["referred", "images left", "accuracy"]
+            + (["sensitivity", "cancers missed"] if has_cancer else []),
+            [_left(row) for row in found["referral"]["threshold" if has_cancer else "plain"]],
         )
     yield "</div>"
     for part, found in judged.items():
         doubtful = found["uncertain"]
+        near = ", or near the threshold" if has_cancer else ""
+        missed = f" and {doubtful['missed']} cancers are missed" if has_cancer else ""
         yield (
             f"<p>{escape(part)}: {doubtful['n']} of {found['n']} images are uncertain (below a "
-            f"confidence of {fitted.confidence:.4g}, or near the threshold); among the others "
-            f"{doubtful['wrong']} are called the wrong class and {doubtful['missed']} cancers "
-            "are missed.</p>"
+            f"confidence of {fitted.confidence:.4g}{near}); among the others "
+            f"{doubtful['wrong']} are called the wrong class{missed}.</p>"
         )
+
+
+def _left(row: Mapping[str, Any]) -> list[str]:
+    """What is left after a referral, as a row of its table."""
+    cells = [f"{row['referred']:.0%}", str(row["n"]), shown(row["accuracy"])]
+    if "missed" in row:
+        cells += [shown(row["sensitivity"]), f"{row['missed']:.3g} of {row['cancers']:.5g}"]
+    return cells

@@ -24,6 +24,30 @@ SCALARS = {
 }
 
 
+_PLAIN_NOTE = (
+    "Intervals of proportions are Wilson's where each image stands for itself. Where images come "
+    "in groups, and for the other figures, they follow from how far leaving out one group moves a "
+    "figure. <em>At least</em>: nothing went wrong here, or in one group alone, which leaves a "
+    "one-sided 95% limit. The calibration error itself lies high where images are few. All hold "
+    "for images like these, not for another laboratory."
+)
+_CANCER_NOTE = (
+    "An image counts as called cancer where its most probable class is {not_benign}; ROC AUC and "
+    "average precision rank by the probability of cancer. "
+)
+MANY = 8
+"""Classes from which on a table has a row, and no column, for each."""
+
+
+def scalars_of(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The figures of `SCALARS` that the parts have: none of cancer where no class is benign."""
+    return {
+        key: label
+        for key, label in SCALARS.items()
+        if all(key in part for part in metrics.values())
+    }
+
+
 def opening(found: Findings) -> Iterator[str]:
     """The warning and the notes."""
     yield (
@@ -39,7 +63,7 @@ def summary(found: Findings) -> Iterator[str]:
     metrics = found.metrics
     rows = [
         [label, *(shown(part[key], part["interval"][key]) for part in metrics.values())]
-        for key, label in SCALARS.items()
+        for key, label in scalars_of(metrics).items()
     ]
     header = ["", *(f"{name} (n = {part['n']})" for name, part in metrics.items())]
     yield '<h2>Summary</h2>\n<div class="row">'
@@ -55,15 +79,12 @@ def summary(found: Findings) -> Iterator[str]:
                 for floor in found.floors
             ],
         )
-    yield (
-        '</div>\n<p class="small">An image counts as called cancer where its most probable class '
-        "is not the benign one; ROC AUC and average precision rank by the probability of cancer. "
-        "Intervals of proportions are Wilson's where each image stands for itself. Where images "
-        "come in groups, and for the other figures, they follow from how far leaving out one group "
-        "moves a figure. <em>At least</em>: nothing went wrong here, or in one group alone, which "
-        "leaves a one-sided 95% limit. The calibration error itself lies high where images are "
-        "few. All hold for images like these, not for another laboratory.</p>"
-    )
+    note = ""
+    if (classes := found.classes).has_cancer:
+        several = len(classes.benigns) > 1
+        not_benign = "none of the benign ones" if several else "not the benign one"
+        note = _CANCER_NOTE.format(not_benign=not_benign)
+    yield f'</div>\n<p class="small">{note}{_PLAIN_NOTE}</p>'
 
 
 def _beside(accuracy: float | None, floor: Mapping[str, Any]) -> str:
@@ -133,8 +154,12 @@ def data(found: Findings) -> Iterator[str]:
         [part, *(str(count.get(name, 0)) for name in names), str(sum(count.values()))]
         for part, count in facts.counts.items()
     ]
+    header = ["part", *names, "all"]
+    if len(names) > MANY:
+        header, *rows = (list(column) for column in zip(header, *rows, strict=True))
+        header[0] = "class"
     yield "<h2>Data</h2>"
-    yield table("Images by part and class", ["part", *names, "all"], rows)
+    yield table("Images by part and class", header, rows)
     yield table(
         "Origin",
         ["what", "value"],
