@@ -65,7 +65,7 @@ def train(cfg: DictConfig) -> None:
 
 def _settle_classes(cfg: DictConfig) -> None:
     """Fix the classes, which may be those of the folders: config.yaml holds their names."""
-    from leukemia.compose.classes import settle_classes
+    from leukemia.compose.preprocess import settle_classes
 
     settle_classes(cfg, cli.overrides())
 

@@ -36,8 +36,13 @@ def audit(cfg: DictConfig) -> None:
     """Audit the images of ``data``, and write what was found."""
     # Imported here, so that help never waits for numpy.
     from leukemia.audit.page import write_audit
-    from leukemia.compose.classes import build_layout, settle_classes
-    from leukemia.compose.preprocess import build_classes, cache_dir, find_root
+    from leukemia.compose.preprocess import (
+        build_classes,
+        build_layout,
+        cache_dir,
+        find_root,
+        settle_classes,
+    )
     from leukemia.data.files.manifest import build_manifest
     from leukemia.data.image.scale_bar import check_treatment
     from leukemia.runs.directory import write_json

@@ -11,8 +11,13 @@ import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.check import check_count
-from leukemia.compose.classes import build_layout
-from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir, find_root
+from leukemia.compose.preprocess import (
+    build_classes,
+    build_layout,
+    build_preprocess,
+    cache_dir,
+    find_root,
+)
 from leukemia.data.augment import Augmenter, AugmentSpec
 from leukemia.data.datamodule import ArrayDataModule, EmbeddingDataModule, SmearDataModule
 from leukemia.data.files.manifest import Manifest

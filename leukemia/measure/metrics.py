@@ -238,7 +238,7 @@ def _intervals(
     without = scores_without(predictions, groups)
     worth = _worth(predictions, members(len(predictions.files), groups))
     bounds: dict[str, Interval | None] = {}
-    for name in ("macro_f1", "roc_auc", "average_precision"):
+    for name in worth:
         bounds[name] = _ranked(scores[name], without[name], *worth[name])
     for name, most in _MOST.items():
         value, rests = scores[name], without[name]
@@ -270,12 +270,14 @@ def _worth(predictions: Predictions, member: NDArray[np.int64]) -> dict[str, tup
         sizes = np.unique(member[rows], return_counts=True)[1]
         return (float(usual_trials(sizes)), len(sizes)) if len(sizes) else (0.0, 0)
 
-    sides = [trials(predictions.cancer), trials(~predictions.cancer)]
-    pairs = min(*(n for _, n in sides), (int(member.max()) + 1) // 2)
-    ranking = (min(worth for worth, _ in sides), pairs)
     classes = [trials(predictions.labels == k) for k in np.unique(predictions.labels)]
     mean = len(classes) ** 2 / sum(1 / worth for worth, _ in classes)
     f1 = (mean, min(n for _, n in classes))
+    if not predictions.classes.has_cancer:
+        return {"macro_f1": f1}
+    sides = [trials(predictions.cancer), trials(~predictions.cancer)]
+    pairs = min(*(n for _, n in sides), (int(member.max()) + 1) // 2)
+    ranking = (min(worth for worth, _ in sides), pairs)
     return {"macro_f1": f1, "roc_auc": ranking, "average_precision": ranking}
 
 

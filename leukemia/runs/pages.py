@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.compose.classes import build_layout
 from leukemia.compose.data import Sources
-from leukemia.compose.preprocess import build_classes
+from leukemia.compose.preprocess import build_classes, build_layout
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.images import BadImage, decode_image, read_bytes
 from leukemia.data.files.manifest import Manifest

@@ -13,10 +13,9 @@ import torch
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from leukemia.compose.classes import build_layout
 from leukemia.compose.data import Sources, build_data
 from leukemia.compose.model import build_judge
-from leukemia.compose.preprocess import cache_dir
+from leukemia.compose.preprocess import build_layout, cache_dir
 from leukemia.data.cache import open_pixels
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule, fit_workers
 from leukemia.data.files.folders import layout_here

@@ -82,7 +82,7 @@ def check_trial(path: Path, settings: dict[str, str], cfg: DictConfig) -> None:
         UserError: settings that cannot be, or a folder that holds another trial.
     """
     from leukemia.compose.checks import check_settings
-    from leukemia.compose.classes import settle_classes
+    from leukemia.compose.preprocess import settle_classes
 
     if cfg.open_test:
         raise UserError("Trials never open the test part, the winner does: drop open_test.")

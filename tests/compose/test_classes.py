@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from leukemia.cli import CONF, quoted
-from leukemia.compose.classes import build_layout, settle_classes
 from leukemia.compose.data import build_data
 from leukemia.compose.model import build_loss
-from leukemia.compose.preprocess import build_classes
+from leukemia.compose.preprocess import build_classes, build_layout, settle_classes
 from leukemia.data.split.parts import PARTS
 from leukemia.errors import UserError
 from leukemia.settings import schema

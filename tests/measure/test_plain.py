@@ -35,8 +35,8 @@ def collapsed(part: Predictions) -> Predictions:
 
 def test_a_plain_classifier_has_the_same_figures_but_none_of_cancer():
     part = plain()
-    ours = summarize(part, n_boot=50)
-    theirs = summarize(replace(part, classes=Classes(FIVE.names, "a")), n_boot=50)
+    ours = summarize(part)
+    theirs = summarize(replace(part, classes=Classes(FIVE.names, "a")))
     assert set(theirs) - set(ours) == set(CANCER_FIGURES)
     assert set(theirs["interval"]) - set(ours["interval"]) == set(CANCER_FIGURES)
     for name in set(ours) - {"interval"}:
@@ -66,7 +66,7 @@ def test_a_table_without_cancer_is_read_back(tmp_path):
 
 def test_several_benign_classes_are_judged_as_one():
     part = random_predictions(300, 1.5, 3, TWO_OF_FIVE)
-    ours, theirs = (summarize(p, n_boot=50) for p in (part, collapsed(part)))
+    ours, theirs = (summarize(p) for p in (part, collapsed(part)))
     # Ranked by the same probability, also in every resample.
     for name in ("roc_auc", "average_precision"):
         assert ours[name] == pytest.approx(theirs[name], rel=1e-12)
@@ -84,7 +84,7 @@ def test_several_benign_classes_get_one_threshold():
     part = random_predictions(300, 1.5, 3, TWO_OF_FIVE)
     fitted, other = fit_calibration(part), fit_calibration(collapsed(part))
     assert fitted.threshold is not None
-    judged = judge(part, fitted, n_boot=20)
+    judged = judge(part, fitted)
     # Another temperature, so another threshold; each finds what was asked for.
     assert judged["operating"]["threshold"]["sensitivity"] >= 0.995
     assert other.threshold is not None
@@ -112,7 +112,7 @@ def test_half_a_threshold_is_refused_by_name(name):
 
 def test_a_judgement_without_cancer_has_no_operating_point():
     part = plain()
-    judged = judge(part, fit_calibration(part), n_boot=20)
+    judged = judge(part, fit_calibration(part))
     assert set(judged) == {
         "n", "uncalibrated", "calibrated", "referral", "risk_coverage_area", "uncertain"
     }  # fmt: skip
@@ -123,7 +123,7 @@ def test_a_judgement_without_cancer_has_no_operating_point():
 
 def test_plain_runs_are_compared_by_class_alone():
     first, second = plain(gain=2.0), plain(gain=4.0)
-    compared = compare({"one": first, "two": second}, n_boot=50)
+    compared = compare({"one": first, "two": second})
     (difference,) = compared["differences"]
     assert set(difference["difference"]) == {"accuracy", "nll", "ece"}
     assert set(difference["mcnemar"]) == {"accuracy"}

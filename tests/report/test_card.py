@@ -109,7 +109,7 @@ def test_nothing_of_the_known_dataset_is_claimed_of_another(tmp_path, source, sa
 
 
 def test_a_cell_cannot_break_its_table(tmp_path):
-    config = "model:\n  name: 'a|b'\n  head: {name: h}\n"
+    config = "model:\n  name: 'a|b'\n  head: {_target_: x.h}\n"
     assert "| Network | a\\|b + h |" in card(tmp_path, config_yaml=config)
 
 

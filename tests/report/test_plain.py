@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from leukemia.report.plates import write_figures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -19,7 +18,7 @@ from leukemia.report.card import write_card
 from leukemia.report.decisions import forest
 from leukemia.report.embedding_map import embedding_scatter
 from leukemia.report.figures import class_bars, class_colours, confusion_matrix
-from leukemia.report.html import write_report
+from leukemia.report.html import write_figures, write_report
 from leukemia.report.scores import Scores, is_scores
 from leukemia.report.sections.mistakes import attention_boxes
 from tests.foreign import EIGHT, FIVE, THIRTY
@@ -86,7 +85,7 @@ def test_plates_and_forest_of_a_plain_classifier(tmp_path):
     written = {path.stem.removesuffix("_test") for path in tmp_path.glob("*_test.png")}
     assert written == {"confusion", "classes", "reliability", "referral"}
     first, second = found.predictions["test"], random_predictions(60, 1.0, 1, PLAIN)
-    figure = forest(compare({"a": first, "b": second}, n_boot=20))
+    figure = forest(compare({"a": first, "b": second}))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["accuracy", "NLL", "ECE"]
 
 
@@ -148,7 +147,7 @@ def overlapping(figure) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("classes", MANY, ids=len)
 def test_a_confusion_matrix_can_be_read_at_any_number_of_classes(classes):
-    figures = summarize(random_predictions(2000, 4.0, 0, classes), n_boot=2)
+    figures = summarize(random_predictions(2000, 4.0, 0, classes))
     figure = confusion_matrix(figures["confusion"], classes)
     # No wider than a page shows it, give or take, and no letter below seven points.
     assert figure.get_figwidth() < 16
@@ -162,7 +161,7 @@ def test_a_confusion_matrix_can_be_read_at_any_number_of_classes(classes):
 @pytest.mark.parametrize("classes", MANY, ids=len)
 def test_bars_and_boxes_can_be_read_at_any_number_of_classes(classes):
     part = random_predictions(600, 4.0, 0, classes)
-    assert overlapping(class_bars(summarize(part, n_boot=2), classes)) == []
+    assert overlapping(class_bars(summarize(part), classes)) == []
     shares = {name: np.linspace(0, 1, 600) for name in ("nuclei", "background", "corner", "kept")}
     for figure in (
         attention_boxes(part, shares),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from leukemia.tracking.media import charts, mistakes_table
 
 from leukemia.classes import Classes
 from leukemia.data.datamodule import ArrayDataModule
+from leukemia.tracking.wandb import charts, mistakes_table
 from tests.foreign import FIVE
 from tests.report.samples import random_predictions
 
