@@ -46,7 +46,8 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
     cap = cfg.trainer.max_epochs
     if cap is not None:
         check_count("trainer.max_epochs", cap)
-    if hasattr(target_of(cfg.model.head, "model.head"), "start") and "head" not in names:
+    starts = hasattr(target_of(cfg.model.head, "model.head"), "start")
+    if starts and "head" not in names and not is_whole(cfg):
         raise UserError(
             f"model.head.{TARGET}={cfg.model.head[TARGET]} starts from embeddings in the stage "
             f"head: set stages=[head] or [head,finetune], not {names}, or head=linear."

@@ -59,8 +59,7 @@ ALSO: dict[str, tuple[Kind, ...]] = {
     **dict.fromkeys(
         (
             *("trainer.limit_train_batches", "trainer.limit_val_batches"),
-            *("trainer.val_check_interval", "trainer.overfit_batches"),
-            *("trainer.gradient_clip_val",),
+            *("trainer.val_check_interval", "trainer.gradient_clip_val"),
         ),
         (Kind.WHOLE, Kind.NUMBER),
     ),
@@ -120,6 +119,21 @@ CHOICES = {
     "stage.head.monitor": ("nll", "accuracy"),
     "stage.finetune.monitor": ("nll", "accuracy"),
     "study.chart": ("bars", "heatmap", "curves", "search"),
+}
+# Flags of Lightning's Trainer that a run settles itself, and what says the same here.
+SETTLED = {
+    "trainer.callbacks": "callbacks=<name> adds one",
+    "trainer.logger": "logger=<name> chooses them",
+    "trainer.enable_progress_bar": "runtime.progress=false hides the bar",
+    "trainer.enable_checkpointing": "a run always keeps its best weights; see runtime.keep_last",
+    "trainer.default_root_dir": "hydra.run.dir=<folder> names the run's",
+    "trainer.limit_test_batches": "figures are of whole parts",
+    "trainer.limit_predict_batches": "figures are of whole parts",
+    "trainer.overfit_batches": "trainer.limit_train_batches=<number> trains on so many",
+    "trainer.check_val_every_n_epoch": "every epoch is validated; stage.<stage>.monitor=null never",
+    "trainer.use_distributed_sampler": "the data module shares its rows out itself",
+    "trainer.num_nodes": "launcher=submitit runs trials on several machines",
+    "trainer.barebones": "a run measures and reports",
 }
 _LONGEST = 4096  # of a text: what Linux allows of a path
 

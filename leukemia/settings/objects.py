@@ -127,7 +127,7 @@ def call(ready: Callable[..., Any], path: str, **offered: Any) -> Any:  # noqa: 
         raise UserError(f"{path} lacks {', '.join(lacking)}, which {name} needs.")
     try:
         return ready(**more)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         if name.startswith("leukemia."):
             raise
         raise UserError(f"{path} cannot be: {name} says: {' '.join(str(error).split())}") from error
@@ -195,7 +195,9 @@ def _is_trusted(name: object) -> bool:
     except Exception:  # an import may raise anything
         return False
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
-    return str(found.__module__).partition(".")[0] in PACKAGES and bool(kinds & BASES)
+    return str(getattr(found, "__module__", "")).partition(".")[0] in PACKAGES and bool(
+        kinds & BASES
+    )
 
 
 @functools.cache

@@ -16,7 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leukemia.errors import UserError
-from leukemia.settings.kinds import ALSO, CHOICES, Kind, finite, fits, kinds_of, shown
+from leukemia.settings.kinds import (
+    ALSO,
+    CHOICES,
+    SETTLED,
+    Kind,
+    finite,
+    fits,
+    kinds_of,
+    shown,
+)
 from leukemia.settings.options import chosen_by, closure, contents, groups, options_of, walk
 
 # Settings of Hydra's that are paths; and those that must be named, where null is a name like any.
@@ -238,6 +247,8 @@ def _check_node(
 ) -> None:
     for key, value in node.items():
         name = f"{path}.{key}".lstrip(".")
+        if name in SETTLED:
+            raise UserError(f"A run settles {name} itself: {SETTLED[name]}.")
         if name not in known.kinds:
             if path in _NAMED_NODES and isinstance(value, dict) and TARGET in value:
                 continue  # one more, under a name of the user's

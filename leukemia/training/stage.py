@@ -305,7 +305,9 @@ def fit_stage(
         with interruptible():
             trainer.fit(module, data, ckpt_path=last if resumed else None)
         files.flush()
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # it keeps no checkpoint
+        if stage.monitor is not None and not (folder / "best.ckpt").is_file():
+            # Stopped before the end of an epoch, as by trainer.max_steps or fast_dev_run.
+            print(f"Stage {stage.name} ended before it was validated: its last weights are kept.")
             return
     if stage.monitor is not None or over:
         kept = last if stage.monitor is None else folder / "best.ckpt"
@@ -335,7 +337,9 @@ def best_epoch(rows: Sequence[Row], stage: Stage) -> int:
     """
     assert stage.monitor is not None
     column, sign = f"val_{stage.monitor}", 1 if MONITORS[stage.monitor] == "min" else -1
-    own = [row for row in rows if row["stage"] == stage.name]
+    own = [row for row in rows if row["stage"] == stage.name and row.get(column) is not None]
+    if not own:  # it ended before it was validated
+        return 0
     return int(min(own, key=lambda row: sign * row[column])["epoch"])
 
 
