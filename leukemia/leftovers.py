@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _DAY: Final = 24 * 3600.0
-_OURS: Final = re.compile(
-    r"\.building\.(\d{1,9})\.[0-9a-f]+\.(.*)|\.[0-9a-f]{32}\.tmp"
-    # As earlier versions called them.
-    r"|\.synthetic-\d+-\d+\.\d+(?:\.old)?|\.embeddings-[0-9a-f]{32}\.npz\.\d+"
-)
+_OURS: Final = re.compile(r"\.building\.(\d{1,9})\.[0-9a-f]+\.(.*)|\.[0-9a-f]{32}\.tmp")
 
 
 @contextlib.contextmanager

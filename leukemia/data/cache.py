@@ -65,9 +65,7 @@ def check_array(
         if _checked.get(path.resolve()) == stamp:
             return None
         damaged = _count_damaged(path, size, sums, workers)
-    except KeyError:
-        return "has no checksums, as an earlier version wrote it"
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         return f"cannot be read ({error})"
     if damaged:
         return f"is damaged ({damaged} of {len(sums)} checksums differ)"

@@ -265,7 +265,7 @@ def _fault(marker: Path, settings: dict[str, int]) -> str | None:
         painted = json.loads(marker.read_text())
         sums = painted.pop("sha256", None)
         if painted != settings or not isinstance(sums, dict):
-            return ""  # of other settings, or without checksums (an earlier version's)
+            return ""  # of other settings, or without checksums
         here = [
             path.relative_to(folder).as_posix()
             for path in folder.rglob("*")

@@ -47,8 +47,6 @@ SEALED: Final = (
 )
 """What a finished run is used by: ``DONE`` has the checksums of these."""
 
-# All that DONE was in earlier versions.
-_TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d{4})?\s*")
 _LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.atomic`, where it was killed
 _GROUPS: Final = (
     *("data", "split", "stain", "mask", "crop", "augment"),
@@ -258,8 +256,6 @@ class RunDir:
     def reopen(self) -> str:
         """Return what to say to who wants to go on with a finished run, swept and verified.
 
-        One that an earlier version finished, without checksums, is sealed as it is now.
-
         Raises:
             UserError: as `verify`, or another process writes into it.
         """
@@ -267,12 +263,6 @@ class RunDir:
             self.verify()
             return f"{self.path} is finished already."
         with self.held():
-            if self._is_unsealed():
-                self.finish()
-                return (
-                    f"{self.path} was finished by an earlier version, without checksums: it is "
-                    f"sealed now, as it is."
-                )
             self.verify()
         return f"{self.path} is finished already."
 
@@ -281,17 +271,8 @@ class RunDir:
         names = (path.relative_to(self.path).as_posix() for path in found if path.is_file())
         return list(dict.fromkeys(names))
 
-    def _is_unsealed(self) -> bool:
-        with (self.path / "DONE").open("rb") as file:
-            return bool(_TIME.fullmatch(file.read(100)))
-
     def _seal(self) -> dict[str, str]:
         """Return the sha256 by file that ``DONE`` lists."""
-        if self._is_unsealed():
-            raise UserError(
-                f"'{self.path}' was finished by an earlier version, without checksums: where you "
-                f"trust its files, seal it by `python -m leukemia.train resume={self.path}`."
-            )
         files = read_json(self.path / "DONE").get("sha256")
         strings = isinstance(files, dict) and all(isinstance(one, str) for one in files.values())
         if not isinstance(files, dict) or not strings or not set(NEEDED) <= set(files):

@@ -308,14 +308,14 @@ def test_an_array_is_checked_once_in_a_process(dataset, tmp_path, monkeypatch):
     assert len(counted) == 1 + 12
 
 
-def test_an_array_without_checksums_is_of_an_earlier_version(dataset, tmp_path, capsys):
+def test_an_array_without_checksums_is_made_again(dataset, tmp_path, capsys):
     open_pixels(*dataset, SMALL, tmp_path / "cache")
     marker = array_file(tmp_path / "cache").parent / "marker.json"
     content = json.loads(marker.read_text())
     del content["crc32"]
     marker.write_text(json.dumps(content))
     open_pixels(*dataset, SMALL, tmp_path / "cache")
-    assert "an earlier version" in capsys.readouterr().err
+    assert "made again" in capsys.readouterr().err
     assert "crc32" in json.loads(marker.read_text())
 
 
