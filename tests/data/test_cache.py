@@ -315,7 +315,7 @@ def test_an_array_without_checksums_is_made_again(dataset, tmp_path, capsys):
     del content["crc32"]
     marker.write_text(json.dumps(content))
     open_pixels(*dataset, SMALL, tmp_path / "cache")
-    assert "made again" in capsys.readouterr().err
+    assert "built again" in capsys.readouterr().err
     assert "crc32" in json.loads(marker.read_text())
 
 
