@@ -221,8 +221,12 @@ class Trained:
         return self.predictor.predict(images)
 
     def evaluate(self, folder: str | PathLike[str] | None = None) -> dict[str, Any]:
-        """Return the figures of labelled images, see `Predictor.evaluate`."""
-        return self.predictor.evaluate(folder)
+        """Return the figures of labelled images, judged as training's end did.
+
+        That is over as many views as the run was trained to take; see `Predictor.evaluate`.
+        """
+        finished = open_finished(self.path, trust=True, progress=False)
+        return Predictor(finished).evaluate(folder)
 
 
 def open_predictor(
