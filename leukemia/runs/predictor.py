@@ -1,6 +1,6 @@
 """Judges new images with a finished run: preprocessed, scored and calibrated as it was."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -71,8 +71,10 @@ class Predictor:
         """
         one = isinstance(images, str | Path | PIL.Image.Image)
         if one or (isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 3):
-            images = [cast(Given, images)]
-        listed = [_checked(image, number) for number, image in enumerate(images)]
+            several: Iterable[Given] = [cast(Given, images)]
+        else:
+            several = cast(Iterable[Given], images)
+        listed = [_checked(image, number) for number, image in enumerate(several)]
         names = [
             str(number if isinstance(image, np.ndarray) else image)
             for number, image in enumerate(listed)
