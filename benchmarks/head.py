@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.scene import Scene
 from benchmarks.timing import Row, alternate
-from leukemia.compose.model import build_classifier, build_loss
+from leukemia.compose.model import build_classifier
+from leukemia.compose.parts import build_loss, build_optimizer
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.models.schedule import make_optimizer
 from leukemia.training.stage import History, Stage, fit_stage
 
 N, WIDTH, BATCH, EPOCHS = 1200, 512, 256, 6
@@ -35,7 +35,8 @@ def measure(scene: Scene) -> list[Row]:
         cfg, network, hardware = scene.network("head=residual", "stages=[head]")
         device, half = hardware.accelerator, hardware.half
         head, loss = network.head.train(), build_loss(cfg)
-        optimizer = make_optimizer(head.named_parameters(), **cfg.stage.head.optimizer)
+        make = build_optimizer(cfg.stage.head.optimizer, "stage.head.optimizer")
+        optimizer = make(head.named_parameters())
         inputs, truth = torch.from_numpy(table).to(device), torch.from_numpy(labels).to(device)
         for _ in range(EPOCHS):
             for rows in torch.randperm(N).split(BATCH):

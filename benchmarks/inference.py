@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Row, alternate
-from leukemia.compose.model import build_classifier
+from leukemia.compose.model import build_judge
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.data.files.inputs import prepare
 from leukemia.runs.finished import FinishedRun
@@ -46,7 +46,7 @@ def measure(scene: Scene) -> list[Row]:
 def _evaluate(scene: Scene, run: FinishedRun) -> float:
     rows = np.arange(scene.batches * BATCH) % len(scene.pixels)
     data = ArrayDataModule(scene.pixels, scene.manifest.labels, {"test": rows})
-    module = build_classifier(run.cfg, run.network).eval()
+    module = build_judge(run.cfg, run.network).eval()
     return len(predict(module, data.loader("test"), run.hardware).probabilities)
 
 

@@ -16,6 +16,7 @@ from leukemia.compose.preprocess import build_classes, build_preprocess
 from leukemia.data.cache import open_pixels
 from leukemia.data.files.manifest import Manifest, build_manifest
 from leukemia.data.synthetic import paint_smears
+from leukemia.measure.ood import fit_known
 from leukemia.models.network import Network
 from leukemia.runs.directory import RunDir
 from leukemia.runs.finished import FinishedRun
@@ -69,7 +70,13 @@ class Scene:
     def finished(self, *overrides: str) -> FinishedRun:
         """Return a run as if finished, with one view, that never was on disk."""
         cfg, network, hardware = self.network("runtime.tta=false", *overrides)
-        return FinishedRun(RunDir(self.folder / "none"), cfg, network.eval(), hardware)
+        run = RunDir(self.folder / "none")
+        run.path.mkdir(exist_ok=True)
+        with torch.inference_mode():
+            images = torch.from_numpy(self.pixels[:32]).permute(0, 3, 1, 2)
+            known = network.eval().embed(images.to(hardware.accelerator)).float().cpu()
+        fit_known(known.numpy()).save(run.known)
+        return FinishedRun(run, cfg, network, hardware)
 
     def bare(self, device: str = "cpu") -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield batches of a tensor in memory, as a bare loop has them: channels last, uint8."""

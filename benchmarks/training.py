@@ -15,9 +15,9 @@ from torchvision import datasets, models, transforms
 from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Clock, Row, alternate
 from leukemia.compose.data import build_augmenter
-from leukemia.compose.model import build_classifier, build_loss
+from leukemia.compose.model import build_classifier
+from leukemia.compose.parts import build_loss, build_optimizer
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.models.schedule import make_optimizer
 from leukemia.training.stage import History, Stage, fit_stage
 
 PIECE = 7.0
@@ -93,7 +93,8 @@ def bare_loop(scene: Scene, *, half: bool) -> Clock:
         network.to(memory_format=torch.contiguous_format)
     network.train()
     loss = build_loss(cfg)
-    optimizer = make_optimizer(network.named_parameters(), **cfg.stage.finetune.optimizer)
+    make = build_optimizer(cfg.stage.finetune.optimizer, "stage.finetune.optimizer")
+    optimizer = make(network.named_parameters())
     clock = Clock(BATCH)
     for images, labels in scene.bare(device):
         inputs = images if half else images.contiguous()

@@ -7,14 +7,14 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from leukemia import disk, interrupt
@@ -22,6 +22,7 @@ from leukemia.errors import UserError
 from leukemia.settings import schema
 from leukemia.settings.arguments import SWEEPS, paths_of, quoted
 from leukemia.settings.options import CONF
+from leukemia.settings.settled import choices_for
 from leukemia.text import visible
 
 __all__ = ["CONF"]  # the folder of settings, for who composes them without a command
@@ -80,6 +81,49 @@ def run_verb(
         if reporting.begun or not (line := _of_hydra(error, _another_place(reporting))):
             raise
         fail(line)
+
+
+def composed(
+    verb: str, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None
+) -> tuple[DictConfig, Path, list[str]]:
+    """Return the settings of a verb in Python, looked at as those of its command are.
+
+    Args:
+        verb: its name.
+        overrides: as on the command line, without ``-m``.
+        config_dir: a folder of settings of the user's own.
+
+    Returns:
+        The settings, the directory of the run, and the overrides in Hydra's grammar.
+
+    Raises:
+        UserError: they cannot be.
+    """
+    if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
+        raise UserError(
+            f"Expected overrides to be a list of 'key=value', but got {overrides!r}: "
+            f"write ['seed=1', 'trainer.max_epochs=3']."
+        )
+    words = [quoted(text, verb) for text in overrides]
+    more = choices_for(words)
+    if config_dir is not None:
+        folder = Path(config_dir).expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"There is no folder of settings '{folder}': correct config_dir.")
+        more.append(f"hydra.searchpath=['file://{folder}']")
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(verb, [*more, *words], return_hydra_config=True)
+        folder = Path(str(cfg.hydra.run.dir))
+        chosen = cfg.hydra.runtime.choices
+        with open_dict(cfg):
+            cfg.pop("hydra")
+        schema.check(cfg, verb, chosen)
+        schema.unread(verb, words)
+        _at_home(cfg, verb)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error, verb)) from error
+    return cfg, folder.expanduser(), words
 
 
 def _another_place(reporting: "Reporting") -> str:

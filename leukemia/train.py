@@ -1,15 +1,20 @@
-"""Train a classifier and leave a finished run directory: ``python -m leukemia.train``."""
+"""Train a classifier and leave a finished run directory: ``python -m leukemia.train``.
+
+In Python the module is called: ``leukemia.train(["experiment=painted"])``.
+"""
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia import cli
+from leukemia import cli, disk
 from leukemia.atomic import write_array, write_text
 from leukemia.disk import check_writable
 from leukemia.errors import UserError
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from leukemia.compose.data import Sources
     from leukemia.measure.predictions import Predictions
     from leukemia.models.network import Network
+    from leukemia.runs.predictor import Trained
     from leukemia.runs.stages import Fitting
     from leukemia.tracking.base import Metrics, Tracker
     from leukemia.training.hardware import Hardware
@@ -44,17 +50,53 @@ def main() -> None:
 
 def train(cfg: DictConfig) -> None:
     """Train the stages of a config, or go on with the run directory of ``resume``."""
-    if cfg.resume is None:
-        run = RunDir(Path(cli.output_dir(cfg)))
-        settle(cfg, multirun=cli.is_multirun())
-        _settle_classes(cfg)
-        if "study" in cfg:
-            _try(run, cfg)
-            return
-        run.check_new()
-        Training(run, cfg).run_all()
+    if cfg.resume is not None:
+        _go_on(cfg, cli.overrides())
         return
-    values = given(cfg, cli.overrides())
+    run = RunDir(Path(cli.output_dir(cfg)))
+    settle(cfg, multirun=cli.is_multirun())
+    _settle_classes(cfg)
+    if "study" in cfg:
+        _try(run, cfg)
+        return
+    run.check_new()
+    Training(run, cfg).run_all()
+
+
+def train_by(
+    overrides: Sequence[str] = (), config_dir: str | PathLike[str] | None = None
+) -> "Trained":
+    """Train by the settings of ``conf/``, as the command does, and return the run.
+
+    Args:
+        overrides: what would stand on the command line, such as ``["experiment=painted",
+            "trainer.max_epochs=3", "hydra.run.dir=runs/first"]``.
+        config_dir: a folder of settings of your own, as ``--config-dir`` of the command.
+
+    Raises:
+        UserError: what the command would say in one line.
+    """
+    from leukemia.runs.predictor import Trained  # here, so that the command's help is quick
+
+    cfg, folder, words = cli.composed("train", overrides, config_dir)
+    with disk.reported(folder):
+        if cfg.resume is not None:
+            _go_on(cfg, words)
+        else:
+            run = RunDir(folder)
+            settle(cfg, multirun=False)
+            _settle_classes(cfg)
+            if "study" in cfg:
+                raise UserError(
+                    "A study is a command of its own: python -m leukemia.train -m study=..."
+                )
+            run.check_new()
+            Training(run, cfg).run_all()
+    return Trained(Path(cfg.resume or folder))
+
+
+def _go_on(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    values = given(cfg, overrides)
     run = RunDir(Path(cfg.resume))
     if run.config.is_file() and run.done:
         print(run.reopen())
@@ -338,5 +380,16 @@ def _words(hardware: "Hardware") -> str:
     return f"{hardware.accelerator}, {hardware.precision}"
 
 
+class _Callable(ModuleType):
+    """This module, which is a function too: ``leukemia.train`` is the one name of both."""
+
+    def __call__(
+        self, overrides: Sequence[str] = (), config_dir: str | PathLike[str] | None = None
+    ) -> "Trained":
+        return train_by(overrides, config_dir)
+
+
 if __name__ == "__main__":
     main()
+else:
+    sys.modules[__name__].__class__ = _Callable

@@ -1,6 +1,7 @@
 """What the words say of commands, files and the code is true."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -48,6 +49,15 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
 
 
+def titled(path: Path) -> dict[str, str]:
+    """Return what a page says that files hold; of several blocks for a file, all together."""
+    found: dict[str, str] = {}
+    pattern = r'^```\w+ title="([^"]+)"\n(.*?)^```$'
+    for title, text in re.findall(pattern, path.read_text(), re.M | re.S):
+        found[title] = found.get(title, "") + text
+    return found
+
+
 def shown(paths: Iterable[Path]) -> dict[tuple[str, tuple[str, ...]], str]:
     return {parsed(text): f"{name(path)}: {text}" for path in paths for text in commands(path)}
 
@@ -56,13 +66,20 @@ SHOWN = shown(PAGES)
 RECORDED = {key: text for key, text in shown(ANSWERS).items() if key not in SHOWN}
 
 
+def write_titled(home: Path) -> None:
+    for file, text in titled(ROOT / "docs" / "extending.md").items():
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).write_text(text)
+
+
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The folder of settings that docs/extending.md tells how to make."""
-    folder = tmp_path_factory.mktemp("my_conf")
-    (folder / "experiment").mkdir()
-    (recipe,) = blocks(ROOT / "docs" / "extending.md", "yaml")
-    (folder / "experiment" / "mine.yaml").write_text(recipe)
+    home = tmp_path_factory.mktemp("own")
+    write_titled(home)
+    folder = home / "my_conf"
+    for group in ("model", "loss"):  # the names that README.md gives to what is the reader's
+        (folder / group / "mine.yaml").write_text(f"_target_: my_classes.{group}\n")
     with hydra.initialize_config_dir(str(cli.CONF), version_base="1.3"):
         yield f"hydra.searchpath=[file://{folder}]"
 
@@ -149,6 +166,48 @@ def test_the_script_by_hand_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found: dict[str, object] = {}
     exec(compile(script, "docs/extending.md", "exec"), found)
     assert tuple(found["probabilities"].shape) == (8, 4)
+
+
+OWN_CLASSES = {
+    "network, head, loss, callback and logger": [
+        *("data=synthetic", "data.per_class=10", "model=timm", "head=two_layers", "loss=focal"),
+        *("stages=[head,finetune]", "+callbacks.clock={_target_: my_classes.Clock, every: 2}"),
+        "+logger.lines={_target_: my_classes.Lines}",
+    ],
+    "LightningModule and loss": [
+        *("data=synthetic", "data.per_class=10", "model=small", "loss=focal"),
+    ],
+    "data module and LightningModule": ["data=squares", "model=small"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", OWN_CLASSES)
+def test_the_classes_of_the_page_train_score_and_predict(own: str, tmp_path: Path):
+    write_titled(tmp_path)
+    quick = ["crop.size=64", "report.map=null", "runtime.progress=false", "runtime.threads=1"]
+    quick += ["trainer.max_epochs=2", "data.cache_dir=cache", "hydra.run.dir=run"]
+
+    def call(verb: str, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", f"leukemia.{verb}", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = call("train", "--config-dir=my_conf", *quick, *OWN_CLASSES[own])
+    assert (tmp_path / "run" / "DONE").is_file()
+    if "callback" in own:
+        assert said.count("epoch 0 ") == 2  # a stage each
+        assert "val_nll" in (tmp_path / "run" / "lines.txt").read_text()
+    call("evaluate", "run=run", "trust=true", "evaluate.explain=false")
+    assert (tmp_path / "run" / "evaluation" / "test" / "report.html").is_file()
+    image = min((tmp_path / "cache").glob("*/*/*.*"))
+    assert "Model output" in call("predict", "run=run", "trust=true", f"input={image}")
 
 
 @pytest.mark.slow

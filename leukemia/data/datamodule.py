@@ -189,6 +189,10 @@ class ArrayDataModule(L.LightningDataModule):
         """In order, untouched."""
         return self.loader("test")
 
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Those of the test part, in order, untouched."""
+        return self.loader("test")
+
 
 class SmearDataModule(ArrayDataModule):
     """A folder of smears, masked and cropped into a cache, split into parts.

@@ -171,7 +171,7 @@ _MARKER = ".painted.json"
 
 
 def paint_smears(
-    folder: Path, *, per_class: int = 100, seed: int = 0, size: int = 224, groups: int = 8
+    folder: str | Path, *, per_class: int = 100, seed: int = 0, size: int = 224, groups: int = 8
 ) -> Path:
     """Paint a class folder of smears, or find it painted already, and check its files.
 
@@ -202,6 +202,7 @@ def paint_smears(
         "size": size,
         "groups": groups,
     }
+    folder = Path(folder)
     marker = folder / _MARKER
     try:
         fault = _fault(marker, settings)

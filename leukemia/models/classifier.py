@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
@@ -21,12 +21,16 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Classifier(L.LightningModule):
     """Trains a network under the dual loss (paper section 5.3.1).
 
+    ``Classifier.load_from_checkpoint(path, network=..., loss=...)`` gives back what a Trainer
+    saved: its weights, n_classes and the other plain settings are in the file. The modules are
+    not, as to unpickle a file would execute it: they are handed over, new.
+
     Args:
-        network: inputs of a batch to logits (N, C).
+        network: inputs of a batch, raw images (N, 3, H, W) in 0..255, to logits (N, C).
         loss: logits and labels to the loss, or to a named tuple of ``loss`` and its terms.
         optimizer: makes the optimizer from named parameters.
         schedule: makes the scheduler from the optimizer and the number of steps; stepped
-            after every optimizer step.
+            after every optimizer step. ``None`` leaves the rate as it is.
         n_classes: C.
         benign: labels of the classes that are not cancer; none where there is no cancer.
         seed: with the step, fixes dropout; a resumed run so draws what it would have drawn.
@@ -49,6 +53,8 @@ class Classifier(L.LightningModule):
     ) -> None:
         """Store the parts."""
         super().__init__()
+        plain = ("n_classes", "benign", "seed", "tta", "channels_last")
+        self.save_hyperparameters(*plain, logger=False)
         self.network, self.loss, self.benign = network, loss, tuple(benign)
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.tta, self.channels_last = seed, tta, channels_last
@@ -79,7 +85,7 @@ class Classifier(L.LightningModule):
         inputs, labels = batch
         logits = self(inputs)
         terms = terms_of(self.loss(logits, labels))
-        if part == "val" and "nll" not in terms:  # by which weights are chosen
+        if part != "train" and "nll" not in terms:  # by which weights are chosen
             terms["nll"] = cross_entropy(logits.float(), labels)
         mass = getattr(self.loss, "mass", len)(labels)
         self.log_dict(
@@ -87,6 +93,7 @@ class Classifier(L.LightningModule):
             on_step=False,
             on_epoch=True,
             batch_size=mass,
+            sync_dist=True,
         )
         return terms["loss"], logits
 
@@ -96,25 +103,38 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log loss and accuracy, and cancer recall where a class is benign."""
-        _, logits = self._step(batch, "val")
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log loss and accuracy, and cancer recall where a class is benign."""
+        self._measure(batch, "test")
+
+    def _measure(self, batch: Batch, part: str) -> None:
+        _, logits = self._step(batch, part)
         benign, labels = self.benign, batch[1]
         self.accuracy(logits, labels)
-        logged: dict[str, Metric] = {"val_accuracy": self.accuracy}
+        logged: dict[str, Metric] = {f"{part}_accuracy": self.accuracy}
         if benign:
             self.cancer_recall(is_cancer(logits.argmax(1), benign), is_cancer(labels, benign))
-            logged["val_cancer_recall"] = self.cancer_recall
+            logged[f"{part}_cancer_recall"] = self.cancer_recall
         self.log_dict(logged, on_step=False, on_epoch=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Outputs:
         """Return what a whole network makes of a batch."""
-        assert isinstance(self.network, Network)
-        return judge_batch(self.network, batch[0], tta=self.tta, channels_last=self.channels_last)
+        network = self.network
+        if not isinstance(network, Network):  # its logits stand for embeddings too
+            network = Network(nn.Identity(), network, nn.Identity())
+        return judge_batch(network, batch[0], tta=self.tta, channels_last=self.channels_last)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and the schedule over all steps of the fit."""
-        if self.optimizer is None or self.schedule is None:
-            raise RuntimeError("Expected an optimizer and a schedule, but got none.")
+        if self.optimizer is None:
+            raise RuntimeError(
+                "Expected an optimizer to train with, but got none: Classifier(..., optimizer=...)."
+            )
         optimizer = self.optimizer(self.network.named_parameters())
+        if self.schedule is None:
+            return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,

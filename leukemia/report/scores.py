@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.measure.predictions import cancer_probability
 from leukemia.text import as_cell
+
+if TYPE_CHECKING:
+    import pandas
 
 _MANY, _TOP = 10, 5  # of more classes the print-out has the most probable ones alone
 
@@ -129,6 +132,20 @@ class Scores:
             conditional = [None if np.isnan(value) else value for value in given]
             values = [file, *row, *cancer, predicted, certain, *conditional, *far]
             yield dict(zip(columns, values, strict=True))
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the rows as a table of pandas.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError(
+                "A table of pandas needs the package 'pandas': pip install pandas."
+            ) from error
+        return pandas.DataFrame(list(self.rows()), columns=self.columns)
 
     def to_csv(self) -> str:
         """Return the table as CSV, in full precision; certain and ood are yes or no.

@@ -1,24 +1,38 @@
 """Judges new images with a finished run: preprocessed, scored and calibrated as it was."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import PIL.Image
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leukemia.data.files.images import BadImage, name_some
+from leukemia.data.files.images import BadImage, from_pil, name_some
 from leukemia.data.files.inputs import Image, prepare
 from leukemia.data.files.manifest import BadFile
 from leukemia.errors import UserError
 from leukemia.measure.calibration import apply_temperature
 from leukemia.report.scores import Scores, Strange
+from leukemia.runs.directory import RunDir
 from leukemia.runs.finished import FinishedRun, open_finished
 from leukemia.runs.integers import MANY, Streams, make_network
+from leukemia.runs.plain import read_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from leukemia.data.datamodule import ArrayDataModule
 
 Floats = NDArray[np.float64]
+Given = Image | PIL.Image.Image | torch.Tensor
+Pixels = NDArray[np.uint8] | torch.Tensor
 
 SURE, SLACK = 0.95, 0.5
 """Of a quick answer: the least top probability, and the change of its log-odds to allow for."""
@@ -40,22 +54,27 @@ class Predictor:
         self.classes, self.preprocess = finished.classes, finished.preprocess
         self.calibration = finished.calibration()
 
-    def predict(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Scores:
+    def predict(self, images: Given | Sequence[Given] | Pixels) -> Scores:
         """Return what the run says of images.
 
         Args:
-            images: one image or N of them. An image is a file, or an array (H, W, 3) of uint8,
-                RGB, of any size; arrays of one size may come as one array (N, H, W, 3).
+            images: one image or N of them, of any size. An image is a file; an array (H, W, 3) of
+                uint8, RGB; an image of PIL; or a tensor (3, H, W) of uint8. Those of one size may
+                come as one array (N, H, W, 3) or tensor (N, 3, H, W).
 
         Returns:
-            N rows in the order given; an array is called by its number.
+            N rows in the order given; what is no file is called by its number. Its
+            ``probabilities`` are an array (N, C), `Scores.to_pandas` makes a table.
 
         Raises:
             UserError: an array of another shape or type, or a file that is no whole image.
         """
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        listed = [_checked(image, number) for number, image in enumerate(images)]
+        one = isinstance(images, str | Path | PIL.Image.Image)
+        if one or (isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 3):
+            several: Iterable[Given] = [cast(Given, images)]
+        else:
+            several = cast(Iterable[Given], images)
+        listed = [_checked(image, number) for number, image in enumerate(several)]
         names = [
             str(number if isinstance(image, np.ndarray) else image)
             for number, image in enumerate(listed)
@@ -67,6 +86,57 @@ class Predictor:
                 f"{len(bad)} of {len(listed)} images cannot be used: {name_some(reasons)}."
             )
         return scores
+
+    def evaluate(self, folder: str | PathLike[str] | None = None) -> dict[str, Any]:
+        """Return the figures of labelled images, without writing anything.
+
+        Args:
+            folder: with the run's classes as subfolders; ``None`` for its own test part.
+
+        Raises:
+            UserError: the images are not there, or the run was trained on some of them.
+        """
+        # Here, as predicting alone never waits for Lightning.
+        from leukemia.data.split.groups import identical_groups
+        from leukemia.measure.metrics import summarize
+        from leukemia.measure.predictions import Predictions
+        from leukemia.runs.scoring import judge_part, other_folder, own_data
+
+        data: ArrayDataModule
+        if folder is None:
+            data = own = own_data(self.finished)
+            rows = own.parts["test"]
+            manifest, groups = own.manifest.take(rows), own.split.groups[rows]
+        else:
+            data, manifest = other_folder(self.finished, Path(folder).expanduser())
+            groups = identical_groups(manifest.sha256)
+        scores = judge_part(self.finished, data, "test").probabilities.numpy()
+        found = Predictions(manifest.files, manifest.labels, scores, self.classes)
+        return summarize(found, groups)
+
+    def explain(self, image: Given, target: str = "predicted") -> "Figure":
+        """Return an image beside the heat maps of what the run looks at in it.
+
+        Args:
+            image: one image, see `predict`.
+            target: what the maps explain: ``predicted``, ``cancer``, or a class by its name.
+
+        Raises:
+            UserError: the image cannot be used, or no such target.
+        """
+        from leukemia.report.attention import METHODS, heat_figure
+        from leukemia.runs.explainer import Explainer
+
+        explainer = Explainer(self.finished, target=target)
+        (picture,) = explainer.pictures([_checked(image, 0)])
+        if isinstance(picture, BadImage):
+            raise UserError(f"The image cannot be used: {picture}.")
+        flat = self.finished.score(explainer.pixels(picture)[np.newaxis])
+        row = self._calibrated(flat)[0]
+        explained = explainer.explain(picture, row)
+        maps = {METHODS[key][0]: (heat, METHODS[key][1]) for key, heat in explained.maps.items()}
+        said = (f"{name} {p:.3f}" for name, p in zip(self.classes.names, row, strict=True))
+        return heat_figure(picture, maps, "   ".join(said))
 
     def score(
         self, names: Sequence[str], images: Sequence[Image], *, progress: bool = False
@@ -128,6 +198,39 @@ class Predictor:
         return np.asarray(near | ~(flat.max(axis=1) >= SURE))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run as `leukemia.train` returns it.
+
+    Args:
+        path: its directory.
+    """
+
+    path: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures of metrics.json, by part: ``run.metrics["test"]["accuracy"]``."""
+        return read_json(RunDir(self.path).metrics)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The run, opened to judge images; its classes are trusted, for it was made here."""
+        return open_predictor(self.path, trust=True)
+
+    def predict(self, images: Given | Sequence[Given] | Pixels) -> Scores:
+        """Return what the run says of images, see `Predictor.predict`."""
+        return self.predictor.predict(images)
+
+    def evaluate(self, folder: str | PathLike[str] | None = None) -> dict[str, Any]:
+        """Return the figures of labelled images, judged as training's end did.
+
+        That is over as many views as the run was trained to take; see `Predictor.evaluate`.
+        """
+        finished = open_finished(self.path, trust=True, progress=False)
+        return Predictor(finished).evaluate(folder)
+
+
 def open_predictor(
     run: str | PathLike[str], *, trust: bool = False, **settings: object
 ) -> Predictor:
@@ -142,13 +245,26 @@ def open_predictor(
     )
 
 
-def _checked(image: Image, number: int) -> Image:
+def _checked(image: Given, number: int) -> Image:
     if isinstance(image, str | Path):
         return image
+    if isinstance(image, PIL.Image.Image):
+        try:
+            return from_pil(image)
+        except BadImage as error:
+            raise UserError(f"Image {number} cannot be used: {error}.") from error
+    if isinstance(image, torch.Tensor):
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+            raise UserError(
+                f"Expected image {number} to be a tensor (3, H, W) of uint8, 0 to 255, RGB, but "
+                f"got {tuple(image.shape)} of {str(image.dtype).removeprefix('torch.')}."
+            )
+        image = image.permute(1, 2, 0).cpu().numpy()
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(
-            f"Expected image {number} to be a file or an array of uint8, but got {kind}."
+            f"Expected image {number} to be a file, an image of PIL, or an array or tensor of "
+            f"uint8, but got {kind}."
         )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(

@@ -286,6 +286,18 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
         raise BadImage(f"damaged: {' '.join(str(error).split())}") from error
 
 
+def from_pil(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return an image of Pillow's as `decode_image` would: RGB, (H, W, 3), in [0, 255], upright.
+
+    Raises:
+        BadImage: it cannot be decoded, or has values of no known range in 8 bits.
+    """
+    try:
+        return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    except OSError as error:
+        raise BadImage(f"damaged: {' '.join(str(error).split())}") from error
+
+
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether a file has more than 8 bits a channel; of colours Pillow keeps 8 and does not say."""
     if image.format == "TIFF":
