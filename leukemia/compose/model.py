@@ -23,8 +23,9 @@ from leukemia.models.network import Network
 from leukemia.models.schedule import ScheduleSpec, make_optimizer, make_schedule
 from leukemia.settings.settled import last_stage
 from leukemia.training.embedded import MoreViews, drawn_views, embedded, paper_views_of
+from leukemia.training.finetuning import check_shares, with_rates
 from leukemia.training.hardware import Hardware
-from leukemia.training.stage import MONITORS, REFIT, Stage
+from leukemia.training.stage import HEAD_REFIT, MONITORS, REFIT, Stage
 
 MOST_VIEWS = 64
 
@@ -58,11 +59,14 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
         check_switch(f"stage.{name}.refit", values.refit)
-    if names == ["head", "finetune"] and cfg.stage.head.refit:
+    if names == ["head", "finetune"] and cfg.stage.head.refit and not cfg.stage.finetune.refit:
         raise UserError(
             "stage.head.refit=true fits again what a run keeps, but the last of "
-            "stages=[head,finetune] is finetune: set stage.head.refit=false."
+            "stages=[head,finetune] is finetune: set stage.head.refit=false, or "
+            "stage.finetune.refit=true too."
         )
+    if (shares := cfg.stage.finetune.get("blend")) is not None:
+        check_shares(shares, "stage.finetune.blend")
     return stages
 
 
@@ -71,9 +75,14 @@ def refit_stage(stage: Stage, epochs: int) -> Stage:
     return Stage(REFIT, epochs, None, None, stage.ema_decay)
 
 
+def head_refit_stage(stage: Stage, epochs: int) -> Stage:
+    """Return the stage that fits the head again before the last stage is, for so many epochs."""
+    return Stage(HEAD_REFIT, epochs, None, None, stage.ema_decay)
+
+
 def fitted_in(cfg: DictConfig, stage: str) -> str:
     """Return which of ``head`` and ``finetune`` a stage does; a refit does what the last did."""
-    return last_stage(cfg) if stage == REFIT else stage
+    return {REFIT: last_stage(cfg), HEAD_REFIT: "head"}.get(stage, stage)
 
 
 def head_fit(cfg: DictConfig) -> str:
@@ -88,7 +97,8 @@ def head_fit(cfg: DictConfig) -> str:
     head = cfg.model.head
     fit = str(head.get("fit", "gradient"))
     check_choice("model.head.fit", fit, ("gradient", "discriminant", "whitened"))
-    if fit != "gradient" and (head.name != "linear" or head.standardize):
+    corrected = head.name == "corrected" and fit == "whitened"  # its linear part
+    if fit != "gradient" and not corrected and (head.name != "linear" or head.standardize):
         raise UserError(
             f"model.head.fit={fit} goes with a linear head that does not standardize: "
             f"use head={fit}."
@@ -119,6 +129,9 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str | None = No
     if stage is not None:
         values = cfg.stage[fitted_in(cfg, stage)]
         optimizer = partial(make_optimizer, **values.optimizer)
+        if rates := values.get("rates"):
+            key = f"stage.{fitted_in(cfg, stage)}.rates"
+            optimizer = partial(with_rates, optimizer, dict(rates), key)
         schedule = partial(_schedule, ScheduleSpec(**values.schedule))
     return Classifier(
         network,
@@ -190,7 +203,7 @@ def build_stage_data(
     views = build_views(cfg, data)
     table: ArrayDataModule
     parts = data.parts
-    if stage.name == REFIT:
+    if stage.name in (REFIT, HEAD_REFIT):
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
     fitted = fitted_in(cfg, stage.name)
     if fitted == "head" and isinstance(data, SmearDataModule):

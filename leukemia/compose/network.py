@@ -18,6 +18,7 @@ from leukemia.models.backbone import WithMagenta, make_backbone
 from leukemia.models.baseline import BaselineCNN
 from leukemia.models.head import make_head
 from leukemia.models.network import Network, Normalize
+from leukemia.models.residual import CorrectedHead
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
 
 _THREADS = torch.get_num_threads()
@@ -172,6 +173,16 @@ def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
     check_count("the number of model.head.widths", len(head.widths), 0, 64)
     for width in head.widths:
         check_count("each of model.head.widths", width, most=MOST_WIDTH)
+    if head.name == "corrected":
+        return CorrectedHead(
+            in_dim,
+            tuple(head.widths),
+            n_classes,
+            head.dropout,
+            standardize=head.standardize,
+            whiten=head.fit == "whitened",
+            linear_dim=head.linear_dim,
+        )
     return make_head(
         head.name,
         in_dim,

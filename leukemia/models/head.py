@@ -182,7 +182,7 @@ def make_head(
     Raises:
         UserError: an unknown name, or a setting of ``model.head`` that cannot be.
     """
-    check_choice("model.head.name", name, ("residual", "linear"))
+    check_choice("model.head.name", name, ("residual", "linear"))  # corrected: see residual.py
     if name == "linear":
         return LinearHead(in_dim, n_classes, dropout, standardize=standardize, whiten=whiten)
     return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)

@@ -8,20 +8,23 @@ from omegaconf import DictConfig
 from leukemia.compose.model import (
     build_classifier,
     build_stage_data,
+    build_stages,
     fitted_in,
     head_fit,
+    head_refit_stage,
     refit_stage,
 )
 from leukemia.compose.network import build_network
 from leukemia.data.datamodule import fit_workers
 from leukemia.models.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
-from leukemia.runs.directory import RunDir
+from leukemia.runs.directory import RunDir, write_json
 from leukemia.runs.environment import Sessions
 from leukemia.settings.settled import last_stage
 from leukemia.training.checkpoint import save_atomically
 from leukemia.training.discriminant import fit_discriminant_stage, start_at_discriminant
-from leukemia.training.stage import History, Row, Stage, best_epoch, fit_stage
+from leukemia.training.finetuning import Blend, NormsAtRest
+from leukemia.training.stage import REFIT, History, Row, Stage, best_epoch, fit_stage
 
 if TYPE_CHECKING:
     from leukemia.compose.data import Sources
@@ -80,11 +83,29 @@ class Fitting:
         else:
             if fit == "whitened":
                 start_at_discriminant(module, data.training_rows())
-            fit_stage(module, data, stage, self.hardware, self.run.checkpoints, history)
+            blend = Blend(self.cfg.stage[fitted].get("blend"), network)
+            if stage.name == REFIT:
+                blend.known = self._share()
+            if blend.known != 0:
+                calm = [NormsAtRest()] if self.cfg.stage[fitted].get("frozen_norms") else []
+                folder = self.run.checkpoints
+                fit_stage(module, data, stage, self.hardware, folder, history, calm)
+            blend.settle(module, data, self.hardware)
         self.sessions.note()
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
         state = {"stage": stage.name, "state_dict": network.state_dict(), "rows": history.rows}
+        if fit != "discriminant" and blend.figures:
+            state["blend"] = {"share": blend.known, "nll": blend.figures}
+            write_json(self.run.path / "blend.json", state["blend"])
         save_atomically(state, self._finished(stage.name))
+
+    def _share(self) -> float | None:
+        """Return the share of the way that the fine-tuning before a refit was found best at."""
+        finished = self._finished("finetune")
+        if not finished.is_file():
+            return None
+        found = load_checkpoint(finished, "Remove it, and the stage is trained anew.").get("blend")
+        return None if found is None else float(found["share"])
 
     def refit(self, stage: Stage, network: "Network") -> None:
         """Fit again, from the weights that the last stage began with, on both parts.
@@ -98,7 +119,10 @@ class Fitting:
         epochs = best_epoch(self._rows(), stage) + 1
         anew, _ = build_network(self.cfg, self.data.embed_dim)
         anew.normalize.load_state_dict(network.normalize.state_dict())
-        if stage.name == "finetune":
+        if stage.name == "finetune" and self.cfg.stage.head.refit and "head" in self.cfg.stages:
+            head = build_stages(self.cfg)[0]
+            self.fit(head_refit_stage(head, best_epoch(self._rows(), head) + 1), anew)
+        elif stage.name == "finetune":
             self._load("head", anew)
         self.fit(refit_stage(stage, epochs), anew)
         network.load_state_dict(anew.state_dict())

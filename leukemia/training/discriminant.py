@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
 from leukemia.models.head import LinearHead, Whitening, check_covariance
+from leukemia.models.residual import linear_part
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import History, interruptible, make_trainer
 
@@ -83,13 +84,13 @@ def start_at_discriminant(
     """Set the head of ``module`` by `fit_discriminant`, with the weights that its loss has.
 
     Args:
-        module: around a `LinearHead`.
+        module: around a `LinearHead`, or a `CorrectedHead` whose linear part is set.
         known: embeddings, labels and sources of the training part, as for `fit_discriminant`.
     """
-    assert isinstance(module.network, LinearHead)
+    head, dim = linear_part(module.network)
     module.cpu()  # embeddings were made where the hardware is
     embeddings, labels, sources = known
-    fit_discriminant(module.network, embeddings, labels, module.loss.class_weights, sources)
+    fit_discriminant(head, embeddings[:, :dim], labels, module.loss.class_weights, sources)
 
 
 def _standardized(

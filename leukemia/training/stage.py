@@ -31,7 +31,7 @@ from leukemia.training.hardware import Hardware
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
-REFIT = "refit"
+REFIT, HEAD_REFIT = "refit", "head_refit"
 AGAIN = "the figures are the same in the end"
 TOLD = ("train_loss", "val_nll", "val_accuracy")  # figures, beside a bar
 NOISE = (
@@ -296,13 +296,14 @@ def fit_stage(
     hardware: Hardware,
     folder: Path,
     history: History,
+    more: Sequence[Callback] = (),
 ) -> None:
     """Train one stage and leave the weights that it keeps in ``module``.
 
     ``folder`` receives ``best.ckpt`` (unless the last weights are kept) and ``last.ckpt``; a
     ``last.ckpt`` of this stage that lies there already is gone on from.
     """
-    callbacks: list[Callback] = [history]
+    callbacks: list[Callback] = [history, *more]
     if stage.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=stage.ema_decay))
     if stage.monitor is not None:

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import nn
+
+from leukemia.errors import UserError
+from leukemia.models.head import LinearHead, ResidualHead
+from leukemia.models.residual import CorrectedHead, linear_part
+
+
+def test_it_starts_as_its_linear_part():
+    torch.manual_seed(0)
+    head = CorrectedHead(6, widths=(5, 4)).eval()
+    embeddings = torch.randn(7, 6)
+    with torch.no_grad():
+        assert torch.equal(head(embeddings), head.linear(embeddings))
+
+
+def test_the_logits_are_those_of_both_parts_added():
+    head = CorrectedHead(2, widths=(1,), n_classes=2, dropout=0.0, linear_dim=1).eval()
+    pair = head.correction.pairs[0]
+    pair.norm = nn.Identity()
+    with torch.no_grad():
+        for layer in (pair.widen, pair.residual, head.correction.classify):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        head.linear.classify.weight.copy_(torch.tensor([[10.0], [0.0]]))
+        head.linear.classify.bias.copy_(torch.tensor([0.0, 5.0]))
+        logits = head(torch.tensor([[2.0, 1.0]]))
+    # Linear, of the first number alone: 10 * 2 and 5. Correction, of both: 2 + 1 = 3, and a skip
+    # around a linear of weight 1 doubles it: 6 for either class.
+    assert logits.tolist() == [[26.0, 11.0]]
+
+
+def test_the_first_step_already_moves_the_last_layer_of_the_correction():
+    torch.manual_seed(0)
+    head = CorrectedHead(6, widths=(5, 4))
+    nn.functional.cross_entropy(head(torch.randn(8, 6)), torch.arange(8) % 4).backward()
+    assert head.correction.classify.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dim", [0, 7])
+def test_numbers_that_an_embedding_does_not_have_are_refused(dim):
+    with pytest.raises(UserError, match=r"model\.head\.linear_dim.*1 to 6.*" + str(dim)):
+        CorrectedHead(6, linear_dim=dim)
+
+
+def test_the_linear_part_of_a_head():
+    linear, corrected = LinearHead(6), CorrectedHead(6, linear_dim=4)
+    assert linear_part(linear) == (linear, None)
+    assert linear_part(corrected) == (corrected.linear, 4)
+    with pytest.raises(AssertionError):
+        linear_part(ResidualHead(6))
