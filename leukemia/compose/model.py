@@ -215,7 +215,8 @@ def build_stage_data(
             hardware,
             folder=cache_dir(cfg),
             backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
-            f"{backbone.get('resize')} {backbone.weights is None}",
+            f"{backbone.get('resize')} {backbone.weights is None}"
+            + (f" beside {beside}" if (beside := cfg.mask.get("beside")) is not None else ""),
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )

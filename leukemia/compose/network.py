@@ -16,9 +16,9 @@ from leukemia.data.image.colour import channel_moments
 from leukemia.errors import UserError
 from leukemia.models.backbone import WithMagenta, make_backbone
 from leukemia.models.baseline import BaselineCNN
+from leukemia.models.beside import WithMasked
 from leukemia.models.head import make_head
 from leukemia.models.network import Network, Normalize
-from leukemia.models.residual import CorrectedHead
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
 
 _THREADS = torch.get_num_threads()
@@ -142,9 +142,12 @@ def build_network(
         layers=cfg.model.backbone.get("layers"),
         attend=attend,
         resize=cfg.model.backbone.get("resize"),
+        masked=(beside := cfg.mask.get("beside")) is not None,
         load=load,
     )
-    if attend is not None:
+    if beside is not None:
+        normalize = WithMasked(normalize, beside)
+    elif attend is not None:
         normalize = WithMagenta(normalize)
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), said
 
@@ -173,16 +176,6 @@ def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
     check_count("the number of model.head.widths", len(head.widths), 0, 64)
     for width in head.widths:
         check_count("each of model.head.widths", width, most=MOST_WIDTH)
-    if head.name == "corrected":
-        return CorrectedHead(
-            in_dim,
-            tuple(head.widths),
-            n_classes,
-            head.dropout,
-            standardize=head.standardize,
-            whiten=head.fit == "whitened",
-            linear_dim=head.linear_dim,
-        )
     return make_head(
         head.name,
         in_dim,
@@ -191,4 +184,5 @@ def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
         head.dropout,
         standardize=head.standardize,
         whiten=head.get("fit") == "whitened",
+        linear_dim=head.get("linear_dim"),
     )

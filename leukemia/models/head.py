@@ -158,6 +158,73 @@ class LinearHead(nn.Module):
         return logits
 
 
+class CorrectedHead(nn.Module):
+    """A linear head, corrected by the published residual classifier.
+
+    logits = linear(whitened embedding) + correction(embedding). The last layer of the correction
+    starts at zero, so the head starts as its linear part, which `fit_discriminant` can set; and
+    whatever the correction learns it learns from what the linear part gets wrong. Each may have
+    its own part of the embedding: the linear one its first numbers, the correction the rest.
+
+    Args:
+        in_dim: size d of an embedding.
+        widths: of the correction, see `ResidualHead`.
+        n_classes: number of classes C.
+        dropout: of the correction, in [0, 1).
+        standardize: of the correction, see `ResidualHead`.
+        whiten: of the linear part, see `LinearHead`.
+        linear_dim: how many numbers of an embedding, from the first on, the linear part reads;
+            the correction reads those after them. ``None``: both read all.
+
+    Raises:
+        UserError: a setting that cannot be, or not fewer numbers than an embedding has.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        widths: Sequence[int] = WIDTHS,
+        n_classes: int = 4,
+        dropout: float = 0.5,
+        *,
+        standardize: bool = False,
+        whiten: bool = False,
+        linear_dim: int | None = None,
+    ) -> None:
+        """Build both parts."""
+        super().__init__()
+        if linear_dim is not None and not 1 <= linear_dim < in_dim:
+            raise UserError(
+                f"Expected model.head.linear_dim to be null or from 1 to {in_dim - 1}, less than "
+                f"the numbers of an embedding, but got {linear_dim}."
+            )
+        self.linear_dim = in_dim if linear_dim is None else linear_dim
+        self.first = 0 if linear_dim is None else linear_dim
+        self.linear = LinearHead(self.linear_dim, n_classes, whiten=whiten)
+        rest = in_dim - self.first
+        self.correction = ResidualHead(rest, widths, n_classes, dropout, standardize=standardize)
+        nn.init.zeros_(self.correction.classify.weight)
+        nn.init.zeros_(self.correction.classify.bias)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, C) of embeddings (N, in_dim)."""
+        start: torch.Tensor = self.linear(embeddings[:, : self.linear_dim])
+        correction: torch.Tensor = self.correction(embeddings[:, self.first :])
+        return start + correction
+
+
+def linear_part(head: nn.Module) -> tuple[LinearHead, int | None]:
+    """Return the linear head of a head, and how many numbers of an embedding it reads.
+
+    Args:
+        head: linear, or corrected.
+    """
+    if isinstance(head, CorrectedHead):
+        return head.linear, head.linear_dim
+    assert isinstance(head, LinearHead)
+    return head, None
+
+
 def make_head(
     name: str,
     in_dim: int,
@@ -167,22 +234,34 @@ def make_head(
     *,
     standardize: bool = False,
     whiten: bool = False,
-) -> ResidualHead | LinearHead:
+    linear_dim: int | None = None,
+) -> ResidualHead | LinearHead | CorrectedHead:
     """Return a head by its name.
 
     Args:
-        name: ``residual`` or ``linear``.
+        name: ``residual``, ``linear`` or ``corrected``.
         in_dim: size d of an embedding.
         n_classes: number of classes.
         widths: see `ResidualHead`; ``linear`` has none.
         dropout: in [0, 1).
         standardize: see `ResidualHead`.
         whiten: see `LinearHead`; ``residual`` does not.
+        linear_dim: of ``corrected``, see `CorrectedHead`.
 
     Raises:
         UserError: an unknown name, or a setting of ``model.head`` that cannot be.
     """
-    check_choice("model.head.name", name, ("residual", "linear"))  # corrected: see residual.py
+    check_choice("model.head.name", name, ("residual", "linear", "corrected"))
+    if name == "corrected":
+        return CorrectedHead(
+            in_dim,
+            widths,
+            n_classes,
+            dropout,
+            standardize=standardize,
+            whiten=whiten,
+            linear_dim=linear_dim,
+        )
     if name == "linear":
         return LinearHead(in_dim, n_classes, dropout, standardize=standardize, whiten=whiten)
     return ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)

@@ -39,6 +39,7 @@ ALSO: dict[str, tuple[Kind, ...]] = {
     "model.backbone.layers[]": (Kind.TEXT,),
     "model.backbone.attend": (Kind.TEXT, Kind.NULL),
     "model.backbone.resize": (Kind.WHOLE, Kind.NULL),
+    "mask.beside": (Kind.NUMBER, Kind.NULL),
     "model.head.linear_dim": (Kind.WHOLE, Kind.NULL),
     "stage.head.rates": (Kind.FREE, Kind.NULL),
     "stage.finetune.rates": (Kind.FREE, Kind.NULL),

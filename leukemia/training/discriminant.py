@@ -15,8 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
-from leukemia.models.head import LinearHead, Whitening, check_covariance
-from leukemia.models.residual import linear_part
+from leukemia.models.head import LinearHead, Whitening, check_covariance, linear_part
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import History, interruptible, make_trainer
 
