@@ -48,7 +48,7 @@ def check_switch(key: str, value: object) -> None:
         raise UserError(f"Expected {key} to be true or false, but got {value!r}.")
 
 
-def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
     """Refuse a setting that is not one of the names it can have.
 
     Raises:
@@ -56,4 +56,6 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """
     names = list(choices)
     if value not in names:
-        raise UserError(f"Expected {key} to be one of {', '.join(names)}, but got {value!r}.")
+        raise UserError(
+            f"Expected {key} to be one of {', '.join(map(str, names))}, but got {value!r}."
+        )

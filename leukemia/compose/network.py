@@ -132,7 +132,9 @@ def build_network(
                 f"model.backbone.weights={weights}: use null."
             )
         check_count("model.hidden", cfg.model.hidden, most=MOST_WIDTH)
-        cnn = BaselineCNN(n_classes, cfg.model.hidden, cfg.model.get("init", "torch"))
+        cnn = BaselineCNN(
+            n_classes, cfg.model.hidden, cfg.model.get("init", "torch"), cfg.model.get("kernel", 5)
+        )
         return Network(normalize, cnn, nn.Identity()), "baseline CNN: random weights"
     weights, attend = cfg.model.backbone.weights, cfg.model.backbone.get("attend")
     backbone, said = make_backbone(
