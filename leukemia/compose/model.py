@@ -17,12 +17,19 @@ from leukemia.compose.preprocess import build_classes, cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.errors import UserError
+from leukemia.models.beside import upper_of
 from leukemia.models.classifier import Classifier
 from leukemia.models.loss import DualLoss
 from leukemia.models.network import Network
 from leukemia.models.schedule import ScheduleSpec, make_optimizer, make_schedule
 from leukemia.settings.settled import last_stage
-from leukemia.training.embedded import MoreViews, drawn_views, embedded, paper_views_of
+from leukemia.training.embedded import (
+    MoreViews,
+    beside_each_other,
+    drawn_views,
+    embedded,
+    paper_views_of,
+)
 from leukemia.training.finetuning import check_shares, with_rates
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import HEAD_REFIT, MONITORS, REFIT, Stage
@@ -206,20 +213,25 @@ def build_stage_data(
     if stage.name in (REFIT, HEAD_REFIT):
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
     fitted = fitted_in(cfg, stage.name)
-    if fitted == "head" and isinstance(data, SmearDataModule):
+    upper = fitted == "finetune" and bool(cfg.stage.finetune.get("upper"))
+    if (fitted == "head" or upper) and isinstance(data, SmearDataModule):
         backbone = cfg.model.backbone
-        table = embedded(
+        rows = partial(
+            embedded,
             data,
             parts,
-            network,
-            hardware,
-            folder=cache_dir(cfg),
+            hardware=hardware,
             backbone=f"{backbone.name} {backbone.get('layers')} {backbone.get('attend')} "
             f"{backbone.get('resize')} {backbone.weights is None}"
             + (f" beside {beside}" if (beside := cfg.mask.get("beside")) is not None else ""),
             batch_size=cfg.trainer.eval_batch_size,
             views=views,
         )
+        table = rows(network=network, folder=cache_dir(cfg))
+        if upper:  # what is below layer4 is computed once
+            below, above = upper_of(network.backbone, network.head)
+            maps = Network(network.normalize, below, network.head)
+            table = beside_each_other(table, rows(network=maps, folder=None), above.plain_dim)
     else:
         table = copy(data)
         table.parts = parts

@@ -71,16 +71,88 @@ class PlainAndMasked(nn.Module):
         super().__init__()
         self.plain, self.layer4, self.side = plain, layer4, side
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return embeddings (N, d + K) of the seven channels of `WithMasked`."""
+    def below(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the masked images' maps (N, J, h, w) that ``layer4`` takes."""
         masked = images[:, 4:]
         if masked.shape[2:] != (self.side, self.side):
             side = (self.side, self.side)
             masked = interpolate(masked, side, mode="bilinear", antialias=True)
-        upper: torch.Tensor = self.layer4(
-            list(self.plain.get_submodule("maps")(masked).values())[-1]
+        maps: torch.Tensor = list(self.plain.get_submodule("maps")(masked).values())[-1]
+        return maps
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (N, d + K) of the seven channels of `WithMasked`."""
+        upper = self.layer4(self.below(images)).float().mean((2, 3))
+        return torch.cat([self.plain(images[:, :4]), upper], 1)
+
+
+class Below(nn.Module):
+    """What lies below ``layer4`` on the masked image's way, as one row an image.
+
+    Args:
+        body: of the network.
+    """
+
+    def __init__(self, body: PlainAndMasked) -> None:
+        """Store the network."""
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return maps (N, J * h * w) of the seven channels of `WithMasked`."""
+        return self.body.below(images).flatten(1)
+
+
+class Upper(nn.Module):
+    """``layer4`` and the head, which share their weights with the network that they are of.
+
+    Args:
+        body: of the network.
+        head: of the network.
+        plain_dim: size d of the plain image's part of an embedding.
+        channels: of the maps that ``layer4`` takes, J.
+    """
+
+    def __init__(
+        self, body: PlainAndMasked, head: nn.Module, plain_dim: int, channels: int
+    ) -> None:
+        """Store the parts."""
+        super().__init__()
+        self.layer4, self.head = body.layer4, head
+        self.plain_dim, self.channels = plain_dim, channels
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, C) of rows (N, d + J * h * w): plain embeddings, and `Below`."""
+        plain, flat = rows[:, : self.plain_dim], rows[:, self.plain_dim :]
+        side = round((flat.shape[1] / self.channels) ** 0.5)
+        maps = flat.reshape(-1, self.channels, side, side)
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        upper = self.layer4(maps).float().mean((2, 3))
+        logits: torch.Tensor = self.head(torch.cat([plain, upper], 1))
+        return logits
+
+
+def upper_of(backbone: nn.Module, head: nn.Module) -> tuple[Below, Upper]:
+    """Return a network in two parts: what lies below ``layer4``, and ``layer4`` with the head.
+
+    Args:
+        backbone: whose ``body`` is a `PlainAndMasked`.
+        head: on its embeddings.
+
+    Raises:
+        UserError: another network.
+    """
+    body = getattr(backbone, "body", None)
+    if not isinstance(body, PlainAndMasked):
+        raise UserError(
+            "stage.finetune.upper=true trains the layer4 that a masked image goes through beside "
+            "the plain one: use mask=beside, or stage.finetune.upper=false."
         )
-        return torch.cat([self.plain(images[:, :4]), upper.float().mean((2, 3))], 1)
+    weight = next(p for p in body.layer4.parameters() if p.ndim == 4)
+    embed_dim, channels = backbone.embed_dim, weight.shape[1]
+    assert isinstance(embed_dim, int)
+    above = [p.shape[0] for p in body.layer4.parameters() if p.ndim == 4][-1]
+    return Below(body), Upper(body, head, embed_dim - above, channels)
 
 
 def last_layer(body: nn.Module, name: str) -> nn.Module:

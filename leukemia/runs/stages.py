@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from torch import nn
 
 from leukemia.compose.model import (
     build_classifier,
@@ -16,6 +17,7 @@ from leukemia.compose.model import (
 )
 from leukemia.compose.network import build_network
 from leukemia.data.datamodule import fit_workers
+from leukemia.models.beside import upper_of
 from leukemia.models.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
 from leukemia.runs.directory import RunDir, write_json
@@ -74,7 +76,10 @@ class Fitting:
             remedy=f"start anew with a lower stage.{fitted}.optimizer.lr (it is {rate:g})",
         )
         data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
-        part = network if fitted == "finetune" else network.head
+        part: nn.Module = network if fitted == "finetune" else network.head
+        upper = fitted == "finetune" and bool(self.cfg.stage.finetune.get("upper"))
+        if upper:
+            part = upper_of(network.backbone, network.head)[1]
         module = build_classifier(self.cfg, part, stage.name)
         fit = head_fit(self.cfg) if fitted == "head" else "gradient"
         if fit == "discriminant":
@@ -83,11 +88,15 @@ class Fitting:
         else:
             if fit == "whitened":
                 start_at_discriminant(module, data.training_rows())
-            blend = Blend(self.cfg.stage[fitted].get("blend"), network)
+            blend = Blend(self.cfg.stage[fitted].get("blend"), part)
             if stage.name == REFIT:
                 blend.known = self._share()
             if blend.known != 0:
-                calm = [NormsAtRest()] if self.cfg.stage[fitted].get("frozen_norms") else []
+                calm = (
+                    [NormsAtRest("layer4" if upper else "backbone")]
+                    if self.cfg.stage[fitted].get("frozen_norms")
+                    else []
+                )
                 folder = self.run.checkpoints
                 fit_stage(module, data, stage, self.hardware, folder, history, calm)
             blend.settle(module, data, self.hardware)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -14,7 +13,7 @@ from leukemia.data.datamodule import ArrayDataModule
 from leukemia.errors import UserError
 from leukemia.models.classifier import Classifier
 from leukemia.training.hardware import Hardware
-from leukemia.training.stage import predict
+from leukemia.training.stage import interruptible, make_trainer
 
 State = dict[str, torch.Tensor]
 
@@ -169,7 +168,7 @@ class Blend:
         Args:
             module: around the network, as it is after.
             data: its validation part chooses.
-            hardware: where to predict.
+            hardware: where to measure.
         """
         if self.shares is None:
             return
@@ -177,13 +176,13 @@ class Blend:
         network.cpu()
         after = {name: value.detach().clone() for name, value in network.state_dict().items()}
         if self.known is None:
-            labels = np.concatenate([batch[1].numpy() for batch in data.val_dataloader()])
 
             def nll_at(share: float) -> float:
                 network.load_state_dict(between(self.before, after, share))
-                scores = predict(module, data.val_dataloader(), hardware).probabilities
-                chosen = scores[torch.arange(len(labels)), torch.from_numpy(labels)]
-                return float(-chosen.clamp_min(1e-12).log().mean())
+                trainer = make_trainer(hardware)
+                with interruptible():
+                    (measured,) = trainer.validate(module, data.val_dataloader(), verbose=False)
+                return float(measured["val_nll"])
 
             self.known, found = best_share(nll_at, self.shares, "stage.finetune.blend")
             self.figures = {f"{share:g}": nll for share, nll in found.items()}

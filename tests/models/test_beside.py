@@ -4,7 +4,9 @@ from torch import nn
 
 from leukemia.errors import UserError
 from leukemia.models.backbone import PooledLayers, make_backbone
-from leukemia.models.beside import PlainAndMasked, WithMasked
+from leukemia.models.beside import PlainAndMasked, WithMasked, upper_of
+from leukemia.models.head import make_head
+from leukemia.models.network import Network, Normalize
 
 # Three grey pixels and a magenta one: (R + B) / 2 - G is 0, 0, 0 and 80; mean 20, deviation 34.64.
 PIXELS = torch.tensor(
@@ -53,6 +55,32 @@ def test_a_resnet_has_its_three_layers_twice_pooled_and_its_fourth_beside_them()
     assert backbone.embed_dim == 4 * (64 + 128 + 256) + 512
     names = [name for name, _ in backbone.named_parameters() if "layer4" in name]
     assert len(names) == 15  # five convolutions, weights and biases of five norms
+
+
+def test_layer4_and_the_head_on_what_lies_below_are_the_whole_network():
+    torch.manual_seed(0)
+    layers = ["layer1", "layer2", "layer3"]
+    backbone, _ = make_backbone(
+        "resnet18", None, size=64, layers=layers, attend="magenta", masked=True
+    )
+    head = make_head("corrected", backbone.embed_dim, linear_dim=1792)
+    torch.nn.init.normal_(head.correction.classify.weight)
+    network = Network(WithMasked(Normalize("imagenet"), 0.3), backbone, head).eval()
+    below, above = upper_of(network.backbone, network.head)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        plain = network.embed(pixels)[:, : above.plain_dim]
+        rows = torch.cat([plain, below(network.normalize(pixels))], 1)
+        assert rows.shape == (2, 1792 + 256 * 4 * 4)
+        torch.testing.assert_close(above(rows), network(pixels))
+    # The weights are shared: what is trained above is trained in the network.
+    assert above.layer4 is network.backbone.body.layer4
+
+
+def test_a_network_without_a_masked_image_has_no_such_parts():
+    backbone, _ = make_backbone("resnet18", None, size=64)
+    with pytest.raises(UserError, match=r"stage\.finetune\.upper=true.*use mask=beside"):
+        upper_of(backbone, nn.Identity())
 
 
 @pytest.mark.parametrize(
