@@ -72,8 +72,9 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
             "stages=[head,finetune] is finetune: set stage.head.refit=false, or "
             "stage.finetune.refit=true too."
         )
-    if (shares := cfg.stage.finetune.get("blend")) is not None:
-        check_shares(shares, "stage.finetune.blend")
+    for name in names:
+        if (shares := cfg.stage[name].get("blend")) is not None:
+            check_shares(shares, f"stage.{name}.blend")
     return stages
 
 

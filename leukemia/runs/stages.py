@@ -26,7 +26,7 @@ from leukemia.settings.settled import last_stage
 from leukemia.training.checkpoint import save_atomically
 from leukemia.training.discriminant import fit_discriminant_stage, start_at_discriminant
 from leukemia.training.finetuning import Blend, NormsAtRest
-from leukemia.training.stage import REFIT, History, Row, Stage, best_epoch, fit_stage
+from leukemia.training.stage import HEAD_REFIT, REFIT, History, Row, Stage, best_epoch, fit_stage
 
 if TYPE_CHECKING:
     from leukemia.compose.data import Sources
@@ -88,15 +88,14 @@ class Fitting:
         else:
             if fit == "whitened":
                 start_at_discriminant(module, data.training_rows())
-            blend = Blend(self.cfg.stage[fitted].get("blend"), part)
-            if stage.name == REFIT:
-                blend.known = self._share()
+            only = "correction.classify" if fitted == "head" else ""
+            blend = Blend(self.cfg.stage[fitted].get("blend"), part, only)
+            if stage.name in (REFIT, HEAD_REFIT):
+                blend.known = self._share(fitted)
             if blend.known != 0:
-                calm = (
-                    [NormsAtRest("layer4" if upper else "backbone")]
-                    if self.cfg.stage[fitted].get("frozen_norms")
-                    else []
-                )
+                calm = []
+                if self.cfg.stage[fitted].get("frozen_norms"):
+                    calm = [NormsAtRest("layer4" if upper else "backbone")]
                 folder = self.run.checkpoints
                 fit_stage(module, data, stage, self.hardware, folder, history, calm)
             blend.settle(module, data, self.hardware)
@@ -104,13 +103,14 @@ class Fitting:
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
         state = {"stage": stage.name, "state_dict": network.state_dict(), "rows": history.rows}
         if fit != "discriminant" and blend.figures:
-            state["blend"] = {"share": blend.known, "nll": blend.figures}
-            write_json(self.run.path / "blend.json", state["blend"])
+            found = {"share": blend.known, "nll": blend.figures}
+            state["blend"] = found
+            write_json(self.run.path / f"blend_{stage.name}.json", found)
         save_atomically(state, self._finished(stage.name))
 
-    def _share(self) -> float | None:
-        """Return the share of the way that the fine-tuning before a refit was found best at."""
-        finished = self._finished("finetune")
+    def _share(self, stage: str) -> float | None:
+        """Return the share of the way that a stage was found best at, before its refit."""
+        finished = self._finished(stage)
         if not finished.is_file():
             return None
         found = load_checkpoint(finished, "Remove it, and the stage is trained anew.").get("blend")

@@ -27,7 +27,7 @@ def rate_factor_of(name: str, rates: Mapping[str, float]) -> float:
             Of several parts that the name has, the one listed last counts; with none it is 1.
     """
     parts = set(name.split("."))
-    return next((rate for part, rate in reversed(rates.items()) if part in parts), 1.0)
+    return next((rate for part, rate in reversed(list(rates.items())) if part in parts), 1.0)
 
 
 def with_rates(
@@ -70,7 +70,8 @@ def with_rates(
         for factor in sorted({factors[p] for p in group["params"]}, reverse=True)
         if (chosen := [p for p in group["params"] if factors[p] == factor])
     ]
-    return type(optimizer)(groups)
+    anew: Optimizer = type(optimizer)(groups)  # type: ignore[call-arg]  # each group has them all
+    return anew
 
 
 class NormsAtRest(Callback):
@@ -93,16 +94,19 @@ class NormsAtRest(Callback):
                 module.eval()
 
 
-def between(before: State, after: State, share: float) -> State:
+def between(before: State, after: State, share: float, only: str = "") -> State:
     """Return the weights on the way from one state to another.
 
     Args:
         before: tensors by name.
         after: the same names and shapes.
         share: of the way, 0 to 1. Whole numbers, such as counts of batches, are those of ``after``.
+        only: start of the names that this is asked for; the others are those of ``after``.
     """
     return {
-        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        name: torch.lerp(before[name], value, share)
+        if value.is_floating_point() and name.startswith(only)
+        else value
         for name, value in after.items()
     }
 
@@ -141,21 +145,23 @@ def check_shares(shares: Sequence[float], key: str) -> None:
 
 
 class Blend:
-    """The weights that are kept of a fine-tuning: a share of the way from those before it.
+    """The weights that are kept of a stage: a share of the way from those before it.
 
     Args:
         shares: to choose from by the negative log-likelihood on validation; ``None`` keeps the
             whole way.
         network: as it is before; a copy is kept.
+        only: start of the names of the weights that keep a share; the others go the whole way.
+            Of a layer that was zero before, that is to scale what it adds.
 
     Attributes:
         known: the share; ``None`` until it is chosen, or where the whole way is kept.
         figures: negative log-likelihood by share.
     """
 
-    def __init__(self, shares: Sequence[float] | None, network: nn.Module) -> None:
+    def __init__(self, shares: Sequence[float] | None, network: nn.Module, only: str = "") -> None:
         """Copy the weights, where they will be asked for."""
-        self.shares = shares
+        self.shares, self.only = shares, only
         self.before: State = {}
         if shares is not None:
             self.before = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
@@ -174,16 +180,21 @@ class Blend:
             return
         network = module.network
         network.cpu()
+        if not any(name.startswith(self.only) for name in network.state_dict()):
+            raise UserError(
+                f"A share of {self.only} is to be kept, but the head has none: "
+                f"use head=corrected, or stage.head.blend=null."
+            )
         after = {name: value.detach().clone() for name, value in network.state_dict().items()}
         if self.known is None:
 
             def nll_at(share: float) -> float:
-                network.load_state_dict(between(self.before, after, share))
+                network.load_state_dict(between(self.before, after, share, self.only))
                 trainer = make_trainer(hardware)
                 with interruptible():
                     (measured,) = trainer.validate(module, data.val_dataloader(), verbose=False)
                 return float(measured["val_nll"])
 
-            self.known, found = best_share(nll_at, self.shares, "stage.finetune.blend")
+            self.known, found = best_share(nll_at, self.shares, "blend")
             self.figures = {f"{share:g}": nll for share, nll in found.items()}
-        network.load_state_dict(between(self.before, after, self.known))
+        network.load_state_dict(between(self.before, after, self.known, self.only))
