@@ -92,12 +92,11 @@ class Fitting:
             blend = Blend(self.cfg.stage[fitted].get("blend"), part, only)
             if stage.name in (REFIT, HEAD_REFIT):
                 blend.known = self._share(fitted)
-            if blend.known != 0:
-                calm = []
-                if self.cfg.stage[fitted].get("frozen_norms"):
-                    calm = [NormsAtRest("layer4" if upper else "backbone")]
-                folder = self.run.checkpoints
-                fit_stage(module, data, stage, self.hardware, folder, history, calm)
+            calm = []
+            if self.cfg.stage[fitted].get("frozen_norms"):
+                calm = [NormsAtRest("layer4" if upper else "backbone")]
+            folder = self.run.checkpoints
+            fit_stage(module, data, stage, self.hardware, folder, history, calm)
             blend.settle(module, data, self.hardware)
         self.sessions.note()
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
@@ -133,7 +132,9 @@ class Fitting:
             self.fit(head_refit_stage(head, best_epoch(self._rows(), head) + 1), anew)
         elif stage.name == "finetune":
             self._load("head", anew)
-        self.fit(refit_stage(stage, epochs), anew)
+        # Where nothing of a fine-tuning is kept, the weights are those of before.
+        if stage.name != "finetune" or self._share(stage.name) != 0:
+            self.fit(refit_stage(stage, epochs), anew)
         network.load_state_dict(anew.state_dict())
 
     def _load(self, stage: str, network: "Network") -> bool:

@@ -42,7 +42,7 @@ ASKED = {
     "loss.lambda_nll": 1.0,
     "loss.lambda_bce": 1.0,
     "stages": ["head", "finetune"],
-    "stage.head.rates": {"correction": 0.01},
+    "stage.head.rates": {"correction": 0},
     "stage.finetune.frozen_norms": True,
 }
 BASELINE = {

@@ -20,7 +20,6 @@ SETTINGS = [
     "model.head.widths=[16,8]",
     "stage.head.epochs=2",
     # Whatever validation says: so that all stages are seen.
-    "stage.head.blend=[0.5]",
     "stage.finetune.blend=[0.25]",
     "stage.finetune.optimizer.lr=0.01",
     "trainer.eval_batch_size=8",
@@ -70,14 +69,26 @@ def test_the_norms_of_layer4_keep_their_statistics(asked: Path):
     assert all(torch.equal(before[key], after[key]) for key in kept)
 
 
-def test_the_shares_are_told(asked: Path):
-    told = {
-        stage: json.loads((asked / f"blend_{stage}.json").read_text())["share"]
-        for stage in ("head", "finetune")
-    }
-    assert told == {"head": 0.5, "finetune": 0.25}
+def test_the_share_is_told(asked: Path):
+    assert json.loads((asked / "blend_finetune.json").read_text())["share"] == 0.25
+
+
+def test_until_then_the_correction_adds_nothing(asked: Path):
+    for stage in ("head", "head_refit"):
+        last = weights(asked, stage)["head.correction.classify.weight"]
+        assert last.abs().max() == 0
 
 
 def test_the_run_judges_with_the_weights_of_the_refit(asked: Path):
     kept = torch.load(asked / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert changed(weights(asked, "refit"), kept) == set()
+
+
+def test_where_nothing_of_the_fine_tuning_is_kept_it_is_not_done_again(tmp_path: Path):
+    changes = ["stage.finetune.blend=[0]", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run_here("train", *SETTINGS, *changes, cache=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    stages = {row["stage"] for row in rows(tmp_path / "run" / "history.csv")}
+    assert stages == {"head", "finetune", "head_refit"}
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert changed(weights(tmp_path / "run", "head_refit"), kept["state_dict"]) == set()
