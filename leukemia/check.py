@@ -53,7 +53,7 @@ def frozen(value: object) -> object:
     return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
 
-def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
     """Refuse a setting that is not one of the names it can have.
 
     Raises:
@@ -61,4 +61,6 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """
     names = list(choices)
     if value not in names:
-        raise UserError(f"Expected {key} to be one of {', '.join(names)}, but got {value!r}.")
+        raise UserError(
+            f"Expected {key} to be one of {', '.join(map(str, names))}, but got {value!r}."
+        )

@@ -269,7 +269,7 @@ class Training:
     def _pruner(self) -> "list[Tracker]":
         if OmegaConf.select(self.cfg, "study.pruner") is None:
             return []
-        from leukemia.study.pruning import PruningTracker
+        from leukemia.study.search import PruningTracker
 
         return [PruningTracker(self.cfg, self.run)]
 

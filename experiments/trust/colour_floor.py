@@ -16,7 +16,7 @@ from leukemia.classes import Classes
 from leukemia.data.files.folders import list_images
 from leukemia.data.files.images import read_image
 from leukemia.data.files.threads import in_threads
-from leukemia.data.image.colour import colour_histogram
+from leukemia.data.image.preprocess import colour_histogram
 
 root = Path(os.environ["LEUKEMIA_DATA"])
 images = list_images(root, Classes())

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukemia.data.image.colour import lab_histogram
 from leukemia.data.image.nuclei import Regions, corner, find_nuclei, outside_corner
+from leukemia.data.image.preprocess import lab_histogram
 from leukemia.data.image.scale_bar import find_scale_bar
 
 STYLES: Final = ("none", "red", "black", "box", "large box")

@@ -19,13 +19,21 @@ from leukemia.compose.preprocess import build_classes, cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.errors import UserError
+from leukemia.models.beside import upper_of
 from leukemia.models.classifier import Classifier
 from leukemia.models.network import Network
 from leukemia.settings.objects import TARGET, make, target_of
 from leukemia.settings.settled import last_stage
-from leukemia.training.embedded import MoreViews, drawn_views, embedded, paper_views_of
+from leukemia.training.embedded import (
+    MoreViews,
+    beside_each_other,
+    drawn_views,
+    embedded,
+    paper_views_of,
+)
+from leukemia.training.finetuning import check_shares, with_rates
 from leukemia.training.hardware import Hardware
-from leukemia.training.stage import MONITORS, REFIT, Stage
+from leukemia.training.stage import HEAD_REFIT, MONITORS, REFIT, Stage
 
 MOST_VIEWS = 64
 
@@ -60,11 +68,15 @@ def build_stages(cfg: DictConfig) -> list[Stage]:
         epochs = values.epochs if cap is None else min(values.epochs, cap)
         stages.append(Stage(name, epochs, values.monitor, values.patience, values.ema_decay))
         check_switch(f"stage.{name}.refit", values.refit)
-    if names == ["head", "finetune"] and cfg.stage.head.refit:
+    if names == ["head", "finetune"] and cfg.stage.head.refit and not cfg.stage.finetune.refit:
         raise UserError(
             "stage.head.refit=true fits again what a run keeps, but the last of "
-            "stages=[head,finetune] is finetune: set stage.head.refit=false."
+            "stages=[head,finetune] is finetune: set stage.head.refit=false, or "
+            "stage.finetune.refit=true too."
         )
+    for name in names:
+        if (shares := cfg.stage[name].get("blend")) is not None:
+            check_shares(shares, f"stage.{name}.blend")
     return stages
 
 
@@ -80,9 +92,14 @@ def refit_stage(stage: Stage, epochs: int) -> Stage:
     return Stage(REFIT, epochs, None, None, stage.ema_decay)
 
 
+def head_refit_stage(stage: Stage, epochs: int) -> Stage:
+    """Return the stage that fits the head again before the last stage is, for so many epochs."""
+    return Stage(HEAD_REFIT, epochs, None, None, stage.ema_decay)
+
+
 def fitted_in(cfg: DictConfig, stage: str) -> str:
     """Return which of ``head`` and ``finetune`` a stage does; a refit does what the last did."""
-    return last_stage(cfg) if stage == REFIT else stage
+    return {REFIT: last_stage(cfg), HEAD_REFIT: "head"}.get(stage, stage)
 
 
 def build_classifier(cfg: DictConfig, network: nn.Module, stage: str) -> L.LightningModule:
@@ -96,12 +113,15 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str) -> L.Light
     if isinstance(network, Network) and isinstance(network.backbone, L.LightningModule):
         return network.backbone  # it trains itself
     name = fitted_in(cfg, stage)
+    optimizer = build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer")
+    if rates := cfg.stage[name].rates:
+        optimizer = partial(with_rates, optimizer, dict(rates), f"stage.{name}.rates")
     return make(
         cfg.model if takes_network(cfg) else {TARGET: "leukemia.models.classifier.Classifier"},
         "model",
         L.LightningModule,
         own=MODEL_PARTS,
-        optimizer=build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer"),
+        optimizer=optimizer,
         schedule=build_schedule(cfg, name),
         **_around(cfg, network),
     )
@@ -180,20 +200,26 @@ def build_stage_data(
     views = build_views(cfg, data)
     table: ArrayDataModule
     parts = data.parts
-    if stage.name == REFIT:
+    if stage.name in (REFIT, HEAD_REFIT):
         parts = {"train": np.r_[parts["train"], parts["val"]], "val": parts["val"][:0]}
     fitted = fitted_in(cfg, stage.name)
-    if fitted == "head" and isinstance(data, SmearDataModule):
-        table = embedded(
+    upper = fitted == "finetune" and bool(cfg.stage.finetune.upper)
+    if (fitted == "head" or upper) and isinstance(data, SmearDataModule):
+        beside = cfg.mask.get("beside")
+        rows = partial(
+            embedded,
             data,
             parts,
-            network,
-            hardware,
-            folder=cache_dir(cfg),
-            backbone=_key_of(cfg.model.backbone),
+            hardware=hardware,
+            backbone=_key_of(cfg.model.backbone) + ("" if beside is None else f" beside {beside}"),
             batch_size=cfg.runtime.eval_batch_size,
             views=views,
         )
+        table = rows(network=network, folder=cache_dir(cfg))
+        if upper:  # what is below layer4 is computed once
+            below, above = upper_of(network.backbone, network.head)
+            maps = Network(network.normalize, below, network.head)
+            table = beside_each_other(table, rows(network=maps, folder=None), above.plain_dim)
     else:
         table = copy(data)
         table.parts = parts

@@ -16,9 +16,10 @@ from torch import nn
 from leukemia.check import check_count, check_number
 from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_classes
-from leukemia.data.image.colour import channel_moments
+from leukemia.data.image.preprocess import channel_moments
 from leukemia.errors import UserError
 from leukemia.models.backbone import Backbone, WithMagenta
+from leukemia.models.beside import WithMasked
 from leukemia.models.network import Network, Normalize
 from leukemia.settings.objects import TARGET, arguments_of, call, make, prepare
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
@@ -161,6 +162,7 @@ def build_network(
         "model.backbone",
         n_classes=n_classes,
         size=cfg.crop.size,
+        masked=(beside := cfg.mask.get("beside")) is not None,
         load=load,
     )
     if not isinstance(found, nn.Module):
@@ -168,7 +170,9 @@ def build_network(
     if getattr(found, "is_whole", False):
         return Network(normalize, found, nn.Identity()), f"{cfg.model.name}: random weights"
     backbone = found if isinstance(found, Backbone) else _sized(found, cfg.crop.size)
-    if backbone.channels == 4:
+    if beside is not None:
+        normalize = WithMasked(normalize, beside)
+    elif backbone.channels == 4:
         normalize = WithMagenta(normalize)
     return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), backbone.said
 

@@ -15,6 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from leukemia.check import check_choice, check_count
 from leukemia.errors import UserError
+from leukemia.models.beside import BESIDE_CHANNELS, PlainAndMasked, last_layer, magenta
 from leukemia.models.weights import default_state, file_state, load_fitting
 
 _FLAT = 1e-6  # of a map that is the same everywhere; keeps the root's gradient finite
@@ -47,11 +48,7 @@ def up_to(body: nn.Module, name: str, layers: Sequence[str]) -> nn.Module:
 
 
 class WithMagenta(nn.Module):
-    """Normalised images, and as a fourth channel how magenta each pixel is.
-
-    That is (R + B) / 2 - G by which a pixel lies above the mean of its image, in standard
-    deviations of the image, and 0 below the mean: stained nuclei count, red cells and glass do
-    not. The deviation is one grey level or more, so an image without colour has 0 everywhere.
+    """Normalised images, and as a fourth channel how magenta each pixel is (`magenta`).
 
     Args:
         normalize: raw pixels (N, 3, H, W) in 0..255 to normalised images of the same shape.
@@ -64,11 +61,7 @@ class WithMagenta(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return (N, 4, H, W) of raw pixels (N, 3, H, W)."""
-        red, green, blue = pixels.float().unbind(1)
-        magenta = ((red + blue) / 2 - green).unsqueeze(1)
-        deviation, mean = torch.std_mean(magenta, dim=(2, 3), keepdim=True, correction=0)
-        weights = ((magenta - mean) / deviation.clamp_min(1)).clamp_min(0)
-        return torch.cat([self.normalize(pixels), weights], 1)
+        return torch.cat([self.normalize(pixels), magenta(pixels)], 1)
 
 
 class PooledLayers(nn.Module):
@@ -156,6 +149,7 @@ def torchvision_backbone(
     layers: Sequence[str] | None = None,
     attend: str | None = None,
     resize: int | None = None,
+    masked: bool = False,
     load: bool = True,
 ) -> Backbone:
     """Return a classification network of torchvision without its classifier.
@@ -171,6 +165,7 @@ def torchvision_backbone(
         attend: ``magenta``: pool the maps a second time by the weights that `WithMagenta` puts
             beside the images; ``None`` for once.
         resize: side, in pixels, that the network sees images at; ``None`` for as they are.
+        masked: the images have a masked one beside them (`leukemia.models.beside`).
         load: fetch the weights; without, a network that is to take its own afterwards.
 
     Returns:
@@ -196,17 +191,28 @@ def torchvision_backbone(
             f"model.backbone.attend={attend} weighs the maps of layers, but model.backbone.layers "
             f"is null: name layers, as [layer1,layer2,layer3], or use attend=null."
         )
+    if masked and attend is None:
+        raise UserError(
+            "mask.beside goes with model.backbone.attend=magenta and layers alone: "
+            "use mask.beside=null."
+        )
     if resize is not None:
         check_count("model.backbone.resize", resize)
     body = models.get_model(name, weights=None, **_settings(name, weights))
     _remove_classifier(body)
+    whole = body
     if layers is not None:
         body = up_to(body, name, layers)
-    said = "random weights" if weights is None or not load else _load(body, name, weights)
+    loaded = whole if masked else body
+    said = "random weights" if weights is None or not load else _load(loaded, name, weights)
+    channels = 3 if attend is None else 4
     if layers is not None:
-        body = PooledLayers(body, weighted=attend is not None)
+        pooled = PooledLayers(body, weighted=attend is not None)
+        body = pooled
+        if masked:
+            body, channels = PlainAndMasked(pooled, last_layer(whole, name), size), BESIDE_CHANNELS
     try:
-        backbone = Backbone(body, size, 3 if attend is None else 4, resize)
+        backbone = Backbone(body, size, channels, resize)
     except IndexError as error:
         raise UserError(
             f"Expected model.backbone.layers to be layers of {name} that give maps over the image, "

@@ -23,21 +23,29 @@ class BaselineCNN(nn.Module):
 
     Args:
         n_classes: number of classes.
-        hidden: width between the two linear layers. The paper does not print it.
+        hidden: width between the two linear layers; 32 in the authors' code.
+        kernel: side of the first convolution: 5 in the paper's text, 3 in the authors' code. The
+            shapes after its pooling are the same but for 111 x 111, 107 x 107 with 3.
         init: the first weights: ``torch``, its default, which leaves each layer's output smaller
             than its input; or ``he``, which keeps them alike (doi:10.1109/ICCV.2015.123), with
             logits near 0.
         weights: none: there are no pretrained ones.
 
     Raises:
-        UserError: ``hidden`` is no whole number from 1 on, an unknown ``init``, or weights.
+        UserError: ``hidden`` is no whole number from 1 on, an unknown ``init``, another kernel, or
+            weights.
     """
 
     is_whole: Final = True  # it answers by itself: there are no embeddings to be frozen
     side: Final = SIZE
 
     def __init__(
-        self, n_classes: int = 4, hidden: int = 32, init: str = "torch", weights: None = None
+        self,
+        n_classes: int = 4,
+        hidden: int = 32,
+        init: str = "torch",
+        kernel: int = 5,
+        weights: None = None,
     ) -> None:
         """Build the layers."""
         super().__init__()
@@ -47,9 +55,10 @@ class BaselineCNN(nn.Module):
                 f"model.backbone.weights={weights}: use null."
             )
         check_count("model.backbone.hidden", hidden, most=MOST_WIDTH)
+        check_choice("model.backbone.kernel", kernel, (3, 5))
         check_choice("model.backbone.init", init, INITS)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 5, kernel_size=5),
+            nn.Conv2d(3, 5, kernel_size=kernel),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(5, 10, kernel_size=5),

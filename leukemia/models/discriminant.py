@@ -1,5 +1,7 @@
 """Linear heads that know their data before any gradient, for embeddings of a frozen backbone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,9 +11,10 @@ from scipy.special import log_softmax
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.head import LinearHead, Whitening, check_covariance
+from leukemia.models.head import WIDTHS, LinearHead, ResidualHead, Whitening, check_covariance
 
 FOLDS = 8
 _HOTTEST = 1000.0
@@ -76,6 +79,69 @@ class WhitenedHead(LinearHead):
     ) -> None:
         """Start as the discriminant, see `fit_discriminant`."""
         fit_discriminant(self, embeddings, labels, weights, sources)
+
+
+class CorrectedHead(nn.Module):
+    """A whitened linear head, corrected by the published residual classifier.
+
+    logits = linear(whitened embedding) + correction(embedding). The last layer of the correction
+    starts at zero, so the head starts as its linear part, the discriminant; and whatever the
+    correction learns it learns from what the linear part gets wrong. Each may have its own part
+    of the embedding: the linear one its first numbers, the correction the rest.
+
+    Args:
+        in_dim: size d of an embedding.
+        widths: of the correction, see `ResidualHead`.
+        n_classes: number of classes C.
+        dropout: of the correction, in [0, 1).
+        standardize: of the correction, see `ResidualHead`.
+        linear_dim: how many numbers of an embedding, from the first on, the linear part reads;
+            the correction reads those after them. ``None``: both read all.
+
+    Raises:
+        UserError: a setting that cannot be, or not fewer numbers than an embedding has.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        widths: Sequence[int] = WIDTHS,
+        n_classes: int = 4,
+        dropout: float = 0.5,
+        *,
+        standardize: bool = False,
+        linear_dim: int | None = None,
+    ) -> None:
+        """Build both parts."""
+        super().__init__()
+        if linear_dim is not None and not 1 <= linear_dim < in_dim:
+            raise UserError(
+                f"Expected model.head.linear_dim to be null or from 1 to {in_dim - 1}, less than "
+                f"the numbers of an embedding, but got {linear_dim}."
+            )
+        self.linear_dim = in_dim if linear_dim is None else linear_dim
+        self.first = 0 if linear_dim is None else linear_dim
+        self.linear = WhitenedHead(self.linear_dim, n_classes)
+        rest = in_dim - self.first
+        self.correction = ResidualHead(rest, widths, n_classes, dropout, standardize=standardize)
+        nn.init.zeros_(self.correction.classify.weight)
+        nn.init.zeros_(self.correction.classify.bias)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, C) of embeddings (N, in_dim)."""
+        start: torch.Tensor = self.linear(embeddings[:, : self.linear_dim])
+        correction: torch.Tensor = self.correction(embeddings[:, self.first :])
+        return start + correction
+
+    def start(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        labels: Ints,
+        weights: torch.Tensor | None = None,
+        sources: Ints | None = None,
+    ) -> None:
+        """Let the linear part start as the discriminant, see `fit_discriminant`."""
+        self.linear.start(embeddings[:, : self.linear_dim], labels, weights, sources)
 
 
 @torch.no_grad()

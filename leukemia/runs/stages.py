@@ -5,24 +5,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from torch import nn
 
 from leukemia.compose.model import (
     build_classifier,
     build_stage_data,
+    build_stages,
     fitted_in,
+    head_refit_stage,
     refit_stage,
 )
 from leukemia.compose.network import build_network
 from leukemia.compose.parts import build_callbacks
 from leukemia.data.datamodule import fit_workers
+from leukemia.models.beside import upper_of
 from leukemia.models.saved import load_checkpoint, load_into
 from leukemia.report.history import read_history, write_history
-from leukemia.runs.directory import RunDir
+from leukemia.runs.directory import RunDir, write_json
 from leukemia.runs.environment import Sessions
 from leukemia.settings.settled import last_stage
 from leukemia.training.checkpoint import save_atomically
 from leukemia.training.closed_form import fit_closed_form, start
-from leukemia.training.stage import History, Row, Stage, best_epoch, fit_stage
+from leukemia.training.finetuning import Blend, NormsAtRest
+from leukemia.training.stage import HEAD_REFIT, REFIT, History, Row, Stage, best_epoch, fit_stage
 
 if TYPE_CHECKING:
     from leukemia.compose.data import Sources
@@ -72,14 +77,25 @@ class Fitting:
             remedy=f"start anew with a lower stage.{fitted}.optimizer.lr (it is {rate:g})",
         )
         data = build_stage_data(self.cfg, stage, self.data, network, self.hardware)
-        part = network if fitted == "finetune" else network.head
+        part: nn.Module = network if fitted == "finetune" else network.head
+        upper = fitted == "finetune" and bool(self.cfg.stage.finetune.upper)
+        if upper:
+            part = upper_of(network.backbone, network.head)[1]
         module = build_classifier(self.cfg, part, stage.name)
+        blend: Blend | None = None
         if getattr(part, "closed_form", False):
             validated = None if stage.monitor is None else data
             fit_closed_form(module, validated, data.training_rows(), self.hardware, history)
         else:
             if fitted == "head":
                 start(module, data.training_rows())
+            only = "correction.classify" if fitted == "head" else ""
+            blend = Blend(self.cfg.stage[fitted].blend, part, only)
+            if stage.name in (REFIT, HEAD_REFIT):
+                blend.known = self._share(fitted)
+            calm = []
+            if fitted == "finetune" and self.cfg.stage.finetune.frozen_norms:
+                calm = [NormsAtRest("layer4" if upper else "backbone")]
             fit_stage(
                 module,
                 data,
@@ -87,13 +103,26 @@ class Fitting:
                 self.hardware,
                 self.run.checkpoints,
                 history,
-                more=build_callbacks(self.cfg),
+                more=[*calm, *build_callbacks(self.cfg)],
                 loggers=self.trackers.loggers,
             )
+            blend.settle(module, data, self.hardware)
         self.sessions.note()
         # With its rows, so that a history.csv that was lost meanwhile is known, and mended.
         state = {"stage": stage.name, "state_dict": network.state_dict(), "rows": history.rows}
+        if blend is not None and blend.figures:
+            found = {"share": blend.known, "nll": blend.figures}
+            state["blend"] = found
+            write_json(self.run.path / f"blend_{stage.name}.json", found)
         save_atomically(state, self._finished(stage.name))
+
+    def _share(self, stage: str) -> float | None:
+        """Return the share of the way that a stage was found best at, before its refit."""
+        finished = self._finished(stage)
+        if not finished.is_file():
+            return None
+        found = load_checkpoint(finished, "Remove it, and the stage is trained anew.").get("blend")
+        return None if found is None else float(found["share"])
 
     def refit(self, stage: Stage, network: "Network") -> None:
         """Fit again, from the weights that the last stage began with, on both parts.
@@ -107,9 +136,14 @@ class Fitting:
         epochs = best_epoch(self._rows(), stage) + 1
         anew, _ = build_network(self.cfg, self.data.embed_dim)
         anew.normalize.load_state_dict(network.normalize.state_dict())
-        if stage.name == "finetune":
+        if stage.name == "finetune" and self.cfg.stage.head.refit and "head" in self.cfg.stages:
+            head = build_stages(self.cfg)[0]
+            self.fit(head_refit_stage(head, best_epoch(self._rows(), head) + 1), anew)
+        elif stage.name == "finetune":
             self._load("head", anew)
-        self.fit(refit_stage(stage, epochs), anew)
+        # Where nothing of a fine-tuning is kept, the weights are those of before.
+        if stage.name != "finetune" or self._share(stage.name) != 0:
+            self.fit(refit_stage(stage, epochs), anew)
         network.load_state_dict(anew.state_dict())
 
     def _load(self, stage: str, network: "Network") -> bool:

@@ -14,8 +14,8 @@ from leukemia.check import check_choice, check_count
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.images import BadImage, read_image
 from leukemia.data.files.threads import in_threads
-from leukemia.data.image.colour import colour_histogram, mean_colour
 from leukemia.data.image.perturb import MODERATE, STAIN, Perturbation
+from leukemia.data.image.preprocess import colour_histogram, mean_colour
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.errors import UserError
 from leukemia.measure.robustness import Scored, Suite, score

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from leukemia.data.augment import Augmenter, paper_views
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
-from leukemia.models.embedding import Views, cached_embeddings
+from leukemia.models.embedding import Views, cached_embeddings, embed
 from leukemia.models.network import Network
 from leukemia.training.hardware import Hardware
 
@@ -35,7 +37,7 @@ def embedded(
     network: Network,
     hardware: Hardware,
     *,
-    folder: Path,
+    folder: Path | None,
     backbone: str,
     batch_size: int,
     views: MoreViews | None,
@@ -47,7 +49,7 @@ def embedded(
         parts: rows of the images, by part: train and val.
         network: its normalisation and backbone are used, in eval mode.
         hardware: where and in which precision.
-        folder: the cache of embeddings.
+        folder: the cache of embeddings; ``None`` keeps nothing.
         backbone: a text that changes with what the backbone computes besides its weights.
         batch_size: images a forward pass.
         views: of each training image, after the split; ``None`` for the image alone.
@@ -57,11 +59,11 @@ def embedded(
         "\n".join([data.preprocess.key, backbone, *data.manifest.sha256]).encode()
     ).hexdigest()
     train, val = parts["train"], parts["val"]
+    make = not_cached if folder is None else partial(cached_embeddings, folder=folder)
     cached = partial(
-        cached_embeddings,
+        make,
         network,
         images,
-        folder=folder,
         batch_size=batch_size,
         device=hardware.accelerator,
         half=hardware.half,
@@ -85,6 +87,29 @@ def embedded(
         seed=data.seed,
         sources=sources,
     )
+
+
+def not_cached(
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    *,
+    content: str,
+    **settings: Any,
+) -> npt.NDArray[np.float32]:
+    """Return `embed`'s table, computed anew: for what is too large to keep."""
+    return embed(network, images, rows, **settings)
+
+
+def beside_each_other(left: ArrayDataModule, right: ArrayDataModule, dim: int) -> ArrayDataModule:
+    """Return one table of two of the same images: ``dim`` columns of ``left``, and ``right``."""
+    assert left.array is not None
+    assert right.array is not None
+    table = np.empty((len(left.array), dim + right.array.shape[1]), np.float32)
+    table[:, :dim], table[:, dim:] = left.array[:, :dim], right.array
+    both = copy(left)
+    both.array = table
+    return both
 
 
 def paper_views_of(seed: int, image: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.uint8]:

@@ -38,7 +38,7 @@ from leukemia.training.hardware import Hardware
 
 Row = dict[str, Any]
 MONITORS = {"nll": "min", "accuracy": "max"}
-REFIT = "refit"
+REFIT, HEAD_REFIT = "refit", "head_refit"
 AGAIN = "the figures are the same in the end"
 NOISE = (
     ".*does not have many workers.*",

@@ -16,8 +16,7 @@ import leukemia
 from leukemia.classes import Classes
 from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.images import read_image
-from leukemia.data.image.colour import mean_colour
-from leukemia.data.image.preprocess import Preprocess
+from leukemia.data.image.preprocess import Preprocess, mean_colour
 from leukemia.data.split.parts import Split
 from leukemia.runs.suite import run_suite
 from tests.commands import painted, run_here

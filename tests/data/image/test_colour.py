@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from leukemia.data.image.colour import channel_moments, colour_histogram, mean_colour
+from leukemia.data.image.preprocess import channel_moments, colour_histogram, mean_colour
 
 
 def smear(seed=0):
