@@ -25,9 +25,8 @@ for run, table in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     shown = apply_temperature(part.probabilities, known["temperature"])
     unsure = uncertain(shown, classes, known["threshold"], known["confidence"])
     wrong = shown.argmax(1) != part.labels
-    missed = (part.labels != classes.benign_labels[0]) & (
-        shown.argmax(1) == classes.benign_labels[0]
-    )
+    benign = classes.benign_labels[0]
+    missed = (part.labels != benign) & (shown.argmax(1) == benign)
     alarm = wrong & (part.labels == benign)
     counts = [wrong, unsure, missed, wrong & ~unsure, missed & ~unsure, alarm & ~unsure]
     found = np.array([int(each.sum()) for each in counts])

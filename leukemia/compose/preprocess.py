@@ -32,7 +32,7 @@ def build_classes(cfg: DictConfig) -> Classes:
 
 def build_preprocess(cfg: DictConfig) -> Preprocess:
     """Return stain normalisation, mask, scale bar, crop and size."""
-    mask = make(cfg.mask, "mask", MaskSpec, own=("scale_bar",))
+    mask = make(cfg.mask, "mask", MaskSpec, own=("scale_bar", "beside"))
     check_switch("stain.grey", cfg.stain.grey)
     stain = None
     if cfg.stain[TARGET] is not None:
