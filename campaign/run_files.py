@@ -367,8 +367,9 @@ def _verdict(one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended)
     if one.verb == "resume" and after == before:
         return "the same answer: nothing was to do", OK
     answer = _answer(one.verb, folder)
-    if one.verb == "study" and one.damage == "deleted" and one.file.endswith("/DONE"):
-        trial = one.file.split("/")[1]
+    gone = re.fullmatch(r"run/(\d+)/DONE", one.file) if one.damage == "deleted" else None
+    if one.verb == "study" and gone:
+        trial = gone[1]
         if _status(folder, trial) != "started":
             return "a trial without DONE is listed as one that has ended", FAILED
         answer = {**answer, f"trials.csv: {trial}": sound.answers[one.verb][f"trials.csv: {trial}"]}

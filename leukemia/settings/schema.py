@@ -91,7 +91,7 @@ def check(cfg: DictConfig, verb: str, chosen: Mapping[str, Any] | None = None) -
             if "none" not in options_of(group.partition("@")[0]):
                 raise UserError(f"{group}= is missing: leukemia.{verb} needs one of its options.")
         narrow = schema(verb, tuple(sorted(options.items(), key=lambda item: item[0])))
-        _check_names(content, narrow, wide, verb)
+        _check_names(content, narrow, wide, verb, _optional(options))
     _check_node("", content, wide, verb, _of_others(content, wide))
 
 
@@ -210,8 +210,23 @@ def _below(path: str, nodes: Collection[str]) -> bool:
     return any(path.startswith(f"{node}.") for node in nodes)
 
 
-def _check_names(content: object, narrow: Schema, wide: Schema, verb: str) -> None:
-    """Refuse settings that other options alone have, and missing ones."""
+def _optional(chosen: Mapping[str, Any]) -> set[str]:
+    """Return the settings of groups of which an option of the user's own is chosen."""
+    found: set[str] = set()
+    for key, option in chosen.items():
+        group = key.partition("@")[0]
+        known, names = options_of(group), option if isinstance(option, tuple | list) else [option]
+        if not set(map(str, names)) <= {*known, "None"}:
+            for one in known:
+                for package, held in closure(group, one, None):
+                    found |= {path for path, _ in walk(package, held)}
+    return found
+
+
+def _check_names(
+    content: object, narrow: Schema, wide: Schema, verb: str, optional: Collection[str]
+) -> None:
+    """Refuse settings that other options alone have, and missing ones but for the optional."""
     present = {path: value for path, value in walk("", content) if not path.endswith("]")}
     others = _of_others(content, wide)
     for path, value in present.items():
@@ -236,7 +251,7 @@ def _check_names(content: object, narrow: Schema, wide: Schema, verb: str) -> No
     for path in narrow.kinds:
         parent = path.rpartition(".")[0]
         here = present.get(parent) if parent else content
-        if _below(path, others):
+        if _below(path, others) or path in optional:
             continue
         if "[]" not in path and path not in present and isinstance(here, dict):
             raise UserError(f"The setting {path} is missing: leukemia.{verb} reads it.")

@@ -135,7 +135,7 @@ def test_an_absent_class_leaves_its_share_undefined():
     only_benign = at_threshold(by_p_cancer([], [0.25]), 0.5)
     assert (only_benign["sensitivity"], only_benign["specificity"]) == (None, 1)
     for p in (by_p_cancer([0.25], []), by_p_cancer([], [0.25])):
-        for row in sensitivity_at_specificity(p):
+        for row in sensitivity_at_specificity(p, n_boot=5):
             assert row["sensitivity"] is row["interval"] is row["threshold"] is None
 
 
@@ -152,7 +152,7 @@ def test_copies_in_one_group_widen_the_interval():
 def test_sensitivity_at_specificity_of_a_literal():
     benign = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.8]
     p = by_p_cancer([0.45, 0.6, 0.7, 0.9], benign)
-    rows = sensitivity_at_specificity(p, (0.8, 0.9, 0.95, 1.0))
+    rows = sensitivity_at_specificity(p, (0.8, 0.9, 0.95, 1.0), n_boot=50)
     # At 0.45 two benign images are called, at 0.6 one, at 0.9 none.
     assert [row["sensitivity"] for row in rows] == [1.0, 0.75, 0.25, 0.25]
     assert [row["threshold"] for row in rows] == [0.45, 0.6, 0.9, 0.9]
@@ -161,7 +161,7 @@ def test_sensitivity_at_specificity_of_a_literal():
 
 
 def test_where_a_benign_image_is_on_top_only_calling_none_is_specific():
-    (row,) = sensitivity_at_specificity(by_p_cancer([0.5, 0.75], [0.25, 0.75]), (0.9,))
+    (row,) = sensitivity_at_specificity(by_p_cancer([0.5, 0.75], [0.25, 0.75]), (0.9,), n_boot=5)
     assert (row["sensitivity"], row["threshold"]) == (0, None)
     assert row["interval"] == pytest.approx([0, 1 - 0.05 ** (1 / 2)])
 
@@ -172,7 +172,7 @@ def test_sensitivity_at_specificity_agrees_with_sklearns_roc_curve(cancer, benig
     p = by_p_cancer(cancer, benign)
     fpr, tpr, _ = roc_curve(p.cancer, p.p_cancer, drop_intermediate=False)
     alarms = np.round(fpr * len(benign))
-    for row in sensitivity_at_specificity(p):
+    for row in sensitivity_at_specificity(p, n_boot=1):
         admissible = (len(benign) - alarms) / len(benign) >= row["specificity"]
         assert row["sensitivity"] == pytest.approx(tpr[admissible].max())
         if row["threshold"] is not None:
@@ -197,7 +197,7 @@ def test_its_interval_has_the_variance_of_resamples_that_choose_the_threshold_an
         chosen = np.repeat(np.arange(60), drawn[groups])
         fpr, tpr, _ = roc_curve(p.cancer[chosen], p.p_cancer[chosen], drop_intermediate=False)
         values.append(tpr[fpr <= 0.1 + 1e-9].max())
-    (row,) = sensitivity_at_specificity(p, (0.9,), groups, seed=7)
+    (row,) = sensitivity_at_specificity(p, (0.9,), groups, n_boot=40, seed=7)
     at = p.p_cancer >= row["threshold"]
     variance = np.var(values) * 30 / 29
     expected = proportion(at, p.cancer, groups, least_variance=variance)
@@ -207,7 +207,7 @@ def test_its_interval_has_the_variance_of_resamples_that_choose_the_threshold_an
 
 def test_one_group_alone_has_no_interval():
     p, one = random_predictions(40, 1.0), np.zeros(40, dtype=np.int64)
-    assert sensitivity_at_specificity(p, (0.9,), one)[0]["interval"] is None
+    assert sensitivity_at_specificity(p, (0.9,), one, n_boot=5)[0]["interval"] is None
     assert at_threshold(p, 0.5, one)["interval"] == {"sensitivity": None, "specificity": None}
 
 
@@ -256,5 +256,5 @@ def test_uncertain_asks_the_classes_which_is_benign():
 
 def test_the_figures_are_plain_values():
     p = random_predictions(60)
-    for figures in (at_threshold(p, 0.25), sensitivity_at_specificity(p)):
+    for figures in (at_threshold(p, 0.25), sensitivity_at_specificity(p, n_boot=5)):
         assert json.loads(json.dumps(figures, allow_nan=False)) == figures

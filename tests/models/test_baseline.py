@@ -78,5 +78,5 @@ def test_the_notebooks_first_kernel_gives_the_same_number_of_features():
     model = BaselineCNN(kernel=3)
     assert model.features[0].kernel_size == (3, 3)
     assert model.features(torch.zeros(1, 3, 224, 224)).shape == (1, 10, 53, 53)
-    with pytest.raises(UserError, match=r"model\.kernel to be one of 3, 5, but got 4"):
+    with pytest.raises(UserError, match=r"model\.backbone\.kernel to be one of 3, 5, but got 4"):
         BaselineCNN(kernel=4)
