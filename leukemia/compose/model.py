@@ -113,7 +113,11 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str) -> L.Light
     if isinstance(network, Network) and isinstance(network.backbone, L.LightningModule):
         return network.backbone  # it trains itself
     name = fitted_in(cfg, stage)
-    optimizer = build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer")
+    optimizer = build_optimizer(
+        cfg.stage[name].optimizer,
+        f"stage.{name}.optimizer",
+        clipped=bool(cfg.trainer.get("gradient_clip_val")),
+    )
     if rates := cfg.stage[name].rates:
         optimizer = partial(with_rates, optimizer, dict(rates), f"stage.{name}.rates")
     return make(

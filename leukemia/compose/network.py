@@ -228,7 +228,11 @@ def _build_whole(cfg: DictConfig) -> tuple[Network, str]:
         L.LightningModule,
         own=MODEL_PARTS,
         loss=build_loss(cfg),
-        optimizer=build_optimizer(cfg.stage[name].optimizer, f"stage.{name}.optimizer"),
+        optimizer=build_optimizer(
+            cfg.stage[name].optimizer,
+            f"stage.{name}.optimizer",
+            clipped=bool(cfg.trainer.get("gradient_clip_val")),
+        ),
         schedule=build_schedule(cfg, name),
         n_classes=len(cfg.data.classes.names),
         benign=build_classes(cfg).benign_labels,

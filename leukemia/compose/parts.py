@@ -29,11 +29,17 @@ def build_loss(cfg: DictConfig) -> nn.Module:
 
 
 def build_optimizer(
-    node: DictConfig, path: str
+    node: DictConfig, path: str, *, clipped: bool = False
 ) -> Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]:
     """Return what makes the optimizer of named parameters.
 
     Biases and norms are spared its ``weight_decay``.
+
+    Args:
+        node: of the optimizer.
+        path: of the node, for errors.
+        clipped: whether gradients are clipped, which Lightning refuses in half precision to an
+            optimizer that is fused.
 
     Raises:
         UserError: no such optimizer, or a setting that it does not take.
@@ -42,6 +48,8 @@ def build_optimizer(
         check_number(f"{path}.lr", node.lr, "above 0", lambda x: x > 0)
     decay = node.get("weight_decay", 0.0)
     check_number(f"{path}.weight_decay", decay, "a number from 0 on", lambda x: x >= 0)
+    if clipped and node.get("fused"):
+        node = DictConfig({**node, "fused": False})
     ready = prepare(node, path)
 
     def optimizer(params: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
