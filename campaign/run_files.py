@@ -367,7 +367,8 @@ def _verdict(one: Try, sound: Sound, folder: Path, before: Answer, ended: Ended)
     if one.verb == "resume" and after == before:
         return "the same answer: nothing was to do", OK
     answer = _answer(one.verb, folder)
-    gone = re.fullmatch(r"run/(\d+)/DONE", one.file) if one.damage == "deleted" else None
+    no_file = one.damage in ("deleted", "a folder")
+    gone = re.fullmatch(r"run/(\d+)/DONE", one.file) if no_file else None
     if one.verb == "study" and gone:
         trial = gone[1]
         if _status(folder, trial) != "started":

@@ -35,7 +35,14 @@ def trained(what: str, cwd: Path, monkeypatch: pytest.MonkeyPatch):
     return run_here("train", *words, cache=cwd / "cache", cwd=cwd)
 
 
-@pytest.mark.parametrize("what", BROUGHT)
+@pytest.mark.parametrize(
+    "what",
+    [
+        # One that logs needs a callback too: the others take half a minute together.
+        pytest.param(what, marks=pytest.mark.slow) if what in ("a callback", "a loss") else what
+        for what in BROUGHT
+    ],
+)
 def test_what_others_bring_trains_and_its_run_evaluates_predicts_and_reports(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -91,3 +91,14 @@ def test_a_history_that_lost_rows_in_mid_run_is_whole_in_the_end(
     done = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert history.read_text() == "".join(lines)
+
+
+def test_a_stage_that_was_lost_in_mid_run_is_fitted_again_in_its_place(
+    finished: Path, cache: Path, tmp_path: Path
+):
+    folder = unfinished(finished, tmp_path / "run")
+    before = (folder / "history.csv").read_text()
+    (folder / "checkpoints" / "head.ckpt").unlink()
+    done = run_here("train", f"resume={folder}", cache=cache, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "history.csv").read_text() == before

@@ -284,6 +284,6 @@ def _fault(marker: Path, settings: dict[str, int]) -> str | None:
         ]
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         return f"cannot be read ({error})"
     return f"are damaged ({len(differ)} of {len(sums)} files)" if differ else None

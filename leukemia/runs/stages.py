@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from leukemia.tracking.base import Trackers
     from leukemia.training.hardware import Hardware
 
+ORDER = ("head", "finetune", HEAD_REFIT, REFIT)
+
 
 class Fitting:
     """Fits the stages of a run.
@@ -67,7 +69,9 @@ class Fitting:
         """Fit one stage, or load what it left, into the network."""
         if self._load(stage.name, network):
             return
-        earlier = [row for row in self._rows() if row["stage"] != stage.name]
+        # Of stages before it alone: what came after is found again with its own rows.
+        before = ORDER[: ORDER.index(stage.name)]
+        earlier = [row for row in self._rows() if row["stage"] in before]
         fitted = fitted_in(self.cfg, stage.name)
         rate = self.cfg.stage[fitted].optimizer.get("lr", math.nan)
         history = History(

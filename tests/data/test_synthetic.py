@@ -173,3 +173,11 @@ def test_a_painting_of_an_earlier_version_is_painted_again(tmp_path):
     marker.write_text(json.dumps(old))
     assert content(paint_smears(folder, per_class=1)) == before
     assert json.loads(marker.read_text())["sha256"] == sums
+
+
+def test_a_painting_whose_sums_are_no_list_of_sums_is_painted_again(tmp_path, capsys):
+    folder = paint_smears(tmp_path / "a", per_class=1)
+    before = content(folder)
+    (folder / ".painted.json").write_text("[]")
+    assert content(paint_smears(folder, per_class=1)) == before
+    assert "painted again" in capsys.readouterr().err
