@@ -35,7 +35,7 @@ def measure(scene: Scene) -> list[Row]:
         cfg, network, hardware = scene.network("head=residual", "stages=[head]")
         device, half = hardware.accelerator, hardware.half
         head, loss = network.head.train(), build_loss(cfg)
-        make = build_optimizer(cfg.stage.head.optimizer, "stage.head.optimizer")
+        make = build_optimizer(cfg, "head")
         optimizer = make(head.named_parameters())
         inputs, truth = torch.from_numpy(table).to(device), torch.from_numpy(labels).to(device)
         for _ in range(EPOCHS):

@@ -93,7 +93,7 @@ def bare_loop(scene: Scene, *, half: bool) -> Clock:
         network.to(memory_format=torch.contiguous_format)
     network.train()
     loss = build_loss(cfg)
-    make = build_optimizer(cfg.stage.finetune.optimizer, "stage.finetune.optimizer")
+    make = build_optimizer(cfg, "finetune")
     optimizer = make(network.named_parameters())
     clock = Clock(BATCH)
     for images, labels in scene.bare(device):

@@ -62,7 +62,7 @@ def check_settings(cfg: DictConfig) -> None:
         )
     stages = build_stages(cfg)
     for name, values in cfg.stage.items():
-        build_optimizer(values.optimizer, f"stage.{name}.optimizer")
+        build_optimizer(cfg, str(name))
         build_schedule(cfg, str(name))
         Stage(str(name), values.epochs, values.monitor, values.patience, values.ema_decay)
         # Ten times the images there are is one batch, as a million is.

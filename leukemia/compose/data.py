@@ -28,7 +28,8 @@ from leukemia.data.split.leaky import PooledDataModule
 from leukemia.data.split.parts import Split
 from leukemia.data.split.protocols import balance
 from leukemia.errors import UserError
-from leukemia.settings.objects import TARGET, call, make, prepare, target_of
+from leukemia.settings.objects import call, make, prepare, target_of
+from leukemia.settings.schema import TARGET
 
 if TYPE_CHECKING:
     from leukemia.data.datamodule import Splitter

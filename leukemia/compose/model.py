@@ -22,7 +22,8 @@ from leukemia.errors import UserError
 from leukemia.models.beside import upper_of
 from leukemia.models.classifier import Classifier
 from leukemia.models.network import Network
-from leukemia.settings.objects import TARGET, make, target_of
+from leukemia.settings.objects import make, target_of
+from leukemia.settings.schema import TARGET
 from leukemia.settings.settled import last_stage
 from leukemia.training.embedded import (
     MoreViews,
@@ -113,11 +114,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, stage: str) -> L.Light
     if isinstance(network, Network) and isinstance(network.backbone, L.LightningModule):
         return network.backbone  # it trains itself
     name = fitted_in(cfg, stage)
-    optimizer = build_optimizer(
-        cfg.stage[name].optimizer,
-        f"stage.{name}.optimizer",
-        clipped=bool(cfg.trainer.get("gradient_clip_val")),
-    )
+    optimizer = build_optimizer(cfg, name)
     if rates := cfg.stage[name].rates:
         optimizer = partial(with_rates, optimizer, dict(rates), f"stage.{name}.rates")
     return make(

@@ -21,7 +21,8 @@ from leukemia.errors import UserError
 from leukemia.models.backbone import Backbone, WithMagenta
 from leukemia.models.beside import WithMasked
 from leukemia.models.network import Network, Normalize
-from leukemia.settings.objects import TARGET, arguments_of, call, make, prepare
+from leukemia.settings.objects import arguments_of, call, make, prepare
+from leukemia.settings.schema import TARGET
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
 
 _THREADS = torch.get_num_threads()
@@ -228,11 +229,7 @@ def _build_whole(cfg: DictConfig) -> tuple[Network, str]:
         L.LightningModule,
         own=MODEL_PARTS,
         loss=build_loss(cfg),
-        optimizer=build_optimizer(
-            cfg.stage[name].optimizer,
-            f"stage.{name}.optimizer",
-            clipped=bool(cfg.trainer.get("gradient_clip_val")),
-        ),
+        optimizer=build_optimizer(cfg, name),
         schedule=build_schedule(cfg, name),
         n_classes=len(cfg.data.classes.names),
         benign=build_classes(cfg).benign_labels,

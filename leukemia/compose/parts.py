@@ -29,26 +29,22 @@ def build_loss(cfg: DictConfig) -> nn.Module:
 
 
 def build_optimizer(
-    node: DictConfig, path: str, *, clipped: bool = False
+    cfg: DictConfig, stage: str
 ) -> Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]:
-    """Return what makes the optimizer of named parameters.
+    """Return what makes a stage's optimizer of named parameters.
 
     Biases and norms are spared its ``weight_decay``.
-
-    Args:
-        node: of the optimizer.
-        path: of the node, for errors.
-        clipped: whether gradients are clipped, which Lightning refuses in half precision to an
-            optimizer that is fused.
 
     Raises:
         UserError: no such optimizer, or a setting that it does not take.
     """
+    node, path = cfg.stage[stage].optimizer, f"stage.{stage}.optimizer"
     if "lr" in node:
         check_number(f"{path}.lr", node.lr, "above 0", lambda x: x > 0)
     decay = node.get("weight_decay", 0.0)
     check_number(f"{path}.weight_decay", decay, "a number from 0 on", lambda x: x >= 0)
-    if clipped and node.get("fused"):
+    # Clipped gradients are what Lightning refuses in half precision to one that is fused.
+    if cfg.trainer.get("gradient_clip_val") and node.get("fused"):
         node = DictConfig({**node, "fused": False})
     ready = prepare(node, path)
 

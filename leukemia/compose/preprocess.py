@@ -12,7 +12,8 @@ from leukemia.data.image.mask import MaskSpec
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.data.synthetic import paint_smears
 from leukemia.errors import UserError
-from leukemia.settings.objects import TARGET, call, make, prepare
+from leukemia.settings.objects import call, make, prepare
+from leukemia.settings.schema import TARGET
 
 
 def build_classes(cfg: DictConfig) -> Classes:

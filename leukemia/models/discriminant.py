@@ -24,7 +24,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-class DiscriminantHead(LinearHead):
+class _Discriminant(LinearHead):
+    """A linear head that can be set by `fit_discriminant`."""
+
+    def start(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        labels: Ints,
+        weights: torch.Tensor | None = None,
+        sources: Ints | None = None,
+    ) -> None:
+        """Become the discriminant of embeddings, see `fit_discriminant`."""
+        fit_discriminant(self, embeddings, labels, weights, sources)
+
+
+class DiscriminantHead(_Discriminant):
     """A linear head in closed form: linear discriminant analysis, and no gradient.
 
     Args:
@@ -41,18 +55,8 @@ class DiscriminantHead(LinearHead):
         """Build the layer."""
         super().__init__(in_dim, n_classes)
 
-    def start(
-        self,
-        embeddings: npt.NDArray[np.float32],
-        labels: Ints,
-        weights: torch.Tensor | None = None,
-        sources: Ints | None = None,
-    ) -> None:
-        """Fit the head, see `fit_discriminant`."""
-        fit_discriminant(self, embeddings, labels, weights, sources)
 
-
-class WhitenedHead(LinearHead):
+class WhitenedHead(_Discriminant):
     """A linear layer that starts as the discriminant, and goes on by gradients from there.
 
     Its embeddings are in coordinates where the classes' common covariance is even.
@@ -69,16 +73,6 @@ class WhitenedHead(LinearHead):
     def __init__(self, in_dim: int, n_classes: int = 4, dropout: float = 0.0) -> None:
         """Build the layer."""
         super().__init__(in_dim, n_classes, dropout, whiten=True)
-
-    def start(
-        self,
-        embeddings: npt.NDArray[np.float32],
-        labels: Ints,
-        weights: torch.Tensor | None = None,
-        sources: Ints | None = None,
-    ) -> None:
-        """Start as the discriminant, see `fit_discriminant`."""
-        fit_discriminant(self, embeddings, labels, weights, sources)
 
 
 class CorrectedHead(nn.Module):

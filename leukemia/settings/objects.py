@@ -13,11 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.errors import UserError
-from leukemia.settings.schema import schema
+from leukemia.settings.schema import TARGET, schema
 
 Made = TypeVar("Made")
 
-TARGET = "_target_"
 PACKAGES = ("leukemia", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
 """Whose classes the settings of a run may name without ``trust=true``."""
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from leukemia.errors import UserError
 from leukemia.report.history import read_history
 from leukemia.runs.directory import RunDir
-from leukemia.settings.objects import TARGET, make, prepare
+from leukemia.settings.objects import make, prepare
+from leukemia.settings.schema import TARGET
 from leukemia.tracking.base import Tracker, Trackers
 
 _PACKAGES = {"tensorboard": "'leukemia[tensorboard]'", "mlflow": "mlflow"}
