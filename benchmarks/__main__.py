@@ -24,8 +24,8 @@ from benchmarks import (
 )
 from benchmarks.scene import Scene, make_scene
 from benchmarks.timing import Row
-from leukemia.atomic import write_text
-from leukemia.report.table import print_rows
+from leukemia.disk import write_text
+from leukemia.report.html import print_rows
 from leukemia.runs.environment import environment
 
 FAMILIES = {

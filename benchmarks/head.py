@@ -8,7 +8,7 @@ import torch
 from benchmarks.scene import Scene
 from benchmarks.timing import Row, alternate
 from leukemia.compose.model import build_classifier
-from leukemia.compose.parts import build_loss, build_optimizer
+from leukemia.compose.network import build_loss, build_optimizer
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.training.stage import History, Stage, fit_stage
 

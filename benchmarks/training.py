@@ -16,7 +16,7 @@ from benchmarks.scene import BATCH, Scene
 from benchmarks.timing import Clock, Row, alternate
 from leukemia.compose.data import build_augmenter
 from leukemia.compose.model import build_classifier
-from leukemia.compose.parts import build_loss, build_optimizer
+from leukemia.compose.network import build_loss, build_optimizer
 from leukemia.data.datamodule import ArrayDataModule
 from leukemia.training.stage import History, Stage, fit_stage
 

@@ -15,7 +15,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 from campaign import configs, kills, pictures, run_files, scene, study_kills
 from campaign.record import Part, page
 from campaign.warm import warm
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 from leukemia.runs.environment import environment
 
 PARTS = ("kills", "studies", "images", "configs", "files")

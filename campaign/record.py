@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 
 OK, FAILED = "ok", "FAILED"
 

@@ -1,16 +1,28 @@
-"""A disk that is full, read-only or not ours, in one line; and a folder tried before hours of work.
+"""Writing that leaves nothing half-written, and a disk that is full, read-only or not ours.
 
 Free of torch and numpy: every verb's start reads this.
 """
 
+import contextlib
 import errno
+import io
+import os
+import platform
+import re
+import shutil
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from leukemia.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # What the system says of a file that cannot be written: in words, and what helps.
 _FAULTS = {
@@ -129,3 +141,151 @@ def check_writable(folder: Path, remedy: str) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file at `path` by `text` in UTF-8, as it stands (no newline is translated).
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        text: the whole content.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data`; a reader sees the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        data: the whole content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because os.replace is atomic within one file system only. Not by
+    # `tempfile`, whose files are private to the user whatever the umask says.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename, error.filename2 = str(path), None  # a full disk names no file
+        raise
+
+
+def create_text(path: Path, text: str) -> None:
+    """Write a text file that nobody may have written before: of several at once, one succeeds.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        text: the whole content.
+
+    Raises:
+        FileExistsError: it is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    write_text(temporary, text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_array(path: Path, array: "NDArray[np.generic]") -> None:
+    """Replace the file at `path` by an array in numpy's format, whole or not at all.
+
+    Args:
+        path: the file, with the suffix .npy.
+        array: of any shape.
+    """
+    import numpy as np  # here, so that help and printed configs do not wait for it
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+_DAY: Final = 24 * 3600.0
+_OURS: Final = re.compile(r"\.building\.(\d{1,9})\.[0-9a-f]+\.(.*)|\.[0-9a-f]{32}\.tmp")
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Sweep a cache folder, and give the name under which to make a new entry of it.
+
+    Args:
+        folder: the cache; made where it is missing.
+
+    Yields:
+        A path in it, where nothing is yet. A file or folder that is made there is to be renamed
+        to its own name when it is whole; what is still there at the end is removed.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    path = folder / f".building.{os.getpid()}.{uuid.uuid4().hex}.{platform.node()}"
+    try:
+        yield path
+    finally:
+        remove(path)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone left in a cache folder; other entries are left alone.
+
+    What a dead process of this machine left goes at once. Of another machine (or container with
+    a host name of its own), or of a process whose number is taken again, nobody can tell whether
+    it is at work: its entry goes when nothing was written to it for a day.
+
+    Args:
+        folder: the cache; what cannot be read or removed stays, without an error.
+    """
+    with contextlib.suppress(OSError):
+        for left in list(folder.iterdir()):
+            found = _OURS.fullmatch(left.name)
+            if found is None:
+                continue
+            here = found[1] is not None and found[2] == platform.node()
+            if (here and not _alive(int(found[1]))) or _idle(left) > _DAY:
+                remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _idle(path: Path) -> float:
+    """Return the seconds since an entry, or anything directly in it, was written to."""
+    times = []
+    for entry in (path, *(path.iterdir() if path.is_dir() else ())):
+        with contextlib.suppress(OSError):
+            times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return time.time() - max(times, default=time.time())
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # where signal 0 is a key press
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -42,7 +42,7 @@ def evaluate(cfg: DictConfig) -> None:
             "data.root=."
         )
     if cfg.runs is not None:
-        from leukemia.runs.pairs import compare_runs
+        from leukemia.runs.pages import compare_runs
 
         output = None if cfg.output is None else Path(cfg.output)
         compare_runs([Path(run) for run in cfg.runs], cfg.part or "test", output)
@@ -58,14 +58,13 @@ def score(cfg: DictConfig) -> None:
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.data.split.groups import related_groups
     from leukemia.data.split.leaky import PooledDataModule
-    from leukemia.measure.judge import judge
     from leukemia.measure.metrics import summarize
     from leukemia.measure.ood import told
     from leukemia.measure.predictions import Predictions
+    from leukemia.measure.referral import judge
     from leukemia.report.findings import Findings
-    from leukemia.report.html import write_figures, write_report
-    from leukemia.report.sections.mistakes import worst_mistakes
-    from leukemia.report.table import print_operating, print_summary
+    from leukemia.report.html import print_operating, print_summary, write_figures, write_report
+    from leukemia.report.mistakes import worst_mistakes
     from leukemia.runs.directory import write_json
     from leukemia.runs.pages import (
         describe_data,
@@ -156,8 +155,8 @@ def score_suite(cfg: DictConfig) -> None:
     """Score one run on a part of its own under the changes of a suite."""
     from leukemia.data.datamodule import SmearDataModule
     from leukemia.measure.robustness import summary_rows
+    from leukemia.report.html import print_rows
     from leukemia.report.suite_page import write_suite
-    from leukemia.report.table import print_rows
     from leukemia.runs.directory import write_json
     from leukemia.runs.pages import heading
     from leukemia.runs.scoring import own_data
@@ -225,9 +224,9 @@ def predict_only(finished: "FinishedRun", cfg: DictConfig) -> None:
     Images that the run was trained or selected on are refused in folders of other classes, which
     may be its own ones renamed, and told of loose images.
     """
-    from leukemia.atomic import write_text
     from leukemia.data.files.images import name_some
     from leukemia.data.files.inputs import find_images
+    from leukemia.disk import write_text
     from leukemia.runs.predictor import Predictor
     from leukemia.runs.scoring import refuse_known_files
 

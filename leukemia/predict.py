@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from leukemia import cli
-from leukemia.atomic import write_text
-from leukemia.disk import check_writable
+from leukemia.disk import check_writable, write_text
 from leukemia.errors import UserError
 from leukemia.runs.directory import open_run
 from leukemia.settings.settled import asked

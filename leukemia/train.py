@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli, disk
-from leukemia.atomic import write_array, write_text
-from leukemia.disk import check_writable
+from leukemia.disk import check_writable, write_array, write_text
 from leukemia.errors import UserError
 from leukemia.runs.directory import RunDir, open_run, write_json
 from leukemia.runs.environment import Sessions, environment, together
@@ -173,8 +172,7 @@ class Training:
     def _check(self) -> "tuple[Hardware, list[Stage]]":
         """Refuse what can be told wrong before anything is read, or computed for nothing."""
         # Imported here, as in all steps, so that help and printed configs never wait for torch.
-        from leukemia.compose.checks import check_settings
-        from leukemia.compose.model import build_stages
+        from leukemia.compose.model import build_stages, check_settings
         from leukemia.compose.network import build_hardware
         from leukemia.runs.pages import map_method
         from leukemia.tracking.loggers import check_loggers
@@ -314,9 +312,9 @@ class Training:
         from leukemia.data.datamodule import SmearDataModule
         from leukemia.measure.calibration import fit_calibration
         from leukemia.measure.ood import fit_known
-        from leukemia.report.table import print_summary
+        from leukemia.report.html import print_summary
         from leukemia.runs.pages import caveats, describe_run, record, write_page
-        from leukemia.training.checkpoint import save_atomically
+        from leukemia.training.callbacks import save_atomically
         from leukemia.training.stage import predict
 
         cfg, run, data, hardware = self.cfg, self.run, fitting.data, fitting.hardware

@@ -17,7 +17,7 @@ from hydra._internal.hydra import Hydra
 from PIL import Image
 
 from leukemia.__main__ import module_of
-from leukemia.report.history import write_history
+from leukemia.report.curves import write_history
 from leukemia.runs.directory import NEEDED, RunDir
 
 _DOT = io.BytesIO()

@@ -149,9 +149,8 @@ def before_images(verb: str, cfg: DictConfig, key: str) -> None:
     if verb != "train":
         getattr(import_module(module_of(verb)), verb)(cfg)
         return
-    from leukemia.compose.checks import check_settings
     from leukemia.compose.data import build_augmenter
-    from leukemia.compose.model import build_classifier, build_stages
+    from leukemia.compose.model import build_classifier, build_stages, check_settings
     from leukemia.compose.network import build_hardware, build_network
     from leukemia.settings.settled import difference, settle
     from leukemia.tracking.loggers import check_loggers

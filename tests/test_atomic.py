@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from leukemia.atomic import create_text, write_bytes, write_text
+from leukemia.disk import create_text, write_bytes, write_text
 
 
 def test_text_is_written_as_it_stands_and_its_folder_made(tmp_path):

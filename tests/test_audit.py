@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from leukemia.audit import __main__ as audit
-from leukemia.audit import survey
+from leukemia.audit import health
 from leukemia.classes import Classes
 from leukemia.data.files.images import BadImage
 from leukemia.data.files.manifest import build_manifest
@@ -187,7 +187,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path, words, said):
 
 
 def test_a_table_of_groups_is_looked_at_before_the_images(images, monkeypatch):
-    monkeypatch.setattr("leukemia.audit.survey.survey", None)
+    monkeypatch.setattr("leukemia.audit.health.survey", None)
     words = ["data=folder", f"data.root={images}", "data.groups=lost.csv"]
     done = run_here("audit", *words, cache=images.parent, cwd=images.parent)
     assert done.returncode == 2
@@ -224,8 +224,8 @@ def test_images_that_are_lost_meanwhile_do_not_take_the_audit_with_them(
             raise MemoryError
         return real(path) + (b"x" if name == "WBC-Early-001.jpg" else b"")
 
-    real = survey.read_bytes
-    monkeypatch.setattr(survey, "read_bytes", read)
+    real = health.read_bytes
+    monkeypatch.setattr(health, "read_bytes", read)
     here = tmp_path / "images"
     shutil.copytree(images, here)
     (here / "Benign" / "broken.jpg").unlink()

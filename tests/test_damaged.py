@@ -21,7 +21,7 @@ from leukemia.measure.predictions import Predictions, read_predictions
 from leukemia.report.scores import Scores
 from leukemia.runs.directory import NEEDED, RunDir, open_run
 from leukemia.runs.finished import open_finished
-from leukemia.runs.pairs import compare_runs
+from leukemia.runs.pages import compare_runs
 from leukemia.runs.scoring import refuse_known
 from leukemia.study.record import read_study, read_trial, write_record
 from tests.commands import run_here, seal

@@ -15,7 +15,7 @@ from leukemia.measure.comparison import compare
 from leukemia.measure.predictions import read_predictions
 from leukemia.runs import scoring as parts
 from leukemia.runs.finished import open_finished
-from leukemia.runs.pairs import compare_runs
+from leukemia.runs.pages import compare_runs
 from tests.commands import painted, run_here, seal
 
 CLASSES = Classes(("Benign", "Early", "Pre", "Pro"), "Benign")

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 VERBS = {"train", "evaluate", "predict", "explain", "study", "audit"}
-GROUND = {"atomic", "check", "classes", "disk", "errors", "interrupt", "leftovers", "text"}
+GROUND = {"classes", "disk", "errors", "interrupt", "text"}
 # Which rooms each may know, besides the ground floor and itself.
 STAIRS = {
     "settings": set(),
@@ -27,7 +27,7 @@ STAIRS = {
 }
 KNOW_HYDRA = {"settings", "compose", "runs", "tracking", "audit", "study", "cli", "__main__"}
 # Room for what comes: a house that grows past it wants another plan, not another floor.
-MOST_MODULES, MOST_LINES = 130, 400
+MOST_MODULES, MOST_LINES = 108, 400
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leukemia.leftovers import building, sweep
+from leukemia.disk import building, sweep
 
 GONE = subprocess.Popen([sys.executable, "-c", ""])
 GONE.wait()

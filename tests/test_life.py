@@ -32,7 +32,7 @@ from leukemia.runs.directory import RunDir, open_run
 from leukemia.runs.environment import Sessions, together
 from leukemia.runs.plain import write_own
 from leukemia.settings import settled as machine
-from leukemia.training.bar import Bar
+from leukemia.training.callbacks import Bar
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import interruptible, make_trainer
 from tests.commands import (

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import SGD
 
 from leukemia.cli import CONF
-from leukemia.compose.parts import build_schedule
+from leukemia.compose.network import build_schedule
 from leukemia.data.files.images import read_image
 from leukemia.runs.finished import open_finished
 from leukemia.settings.settled import settle

@@ -24,9 +24,8 @@ from leukemia.data.image.stain import Background
 from leukemia.data.split.grouped import kfold_split
 from leukemia.data.split.groups import join_groups
 from leukemia.models.backbone import WithMagenta, torchvision_backbone
-from leukemia.models.beside import WithMasked
 from leukemia.models.discriminant import CorrectedHead, fit_discriminant
-from leukemia.models.embedding import embed
+from leukemia.models.embedding import WithMasked, embed
 from leukemia.models.head import LinearHead
 from leukemia.models.loss import DualLoss
 from leukemia.models.network import Network, Normalize

@@ -14,8 +14,7 @@ from sklearn.svm import SVC
 
 from leukemia.classes import Classes
 from leukemia.data.files.folders import list_images
-from leukemia.data.files.images import read_image
-from leukemia.data.files.threads import in_threads
+from leukemia.data.files.images import in_threads, read_image
 from leukemia.data.image.preprocess import colour_histogram
 
 root = Path(os.environ["LEUKEMIA_DATA"])

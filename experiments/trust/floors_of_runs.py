@@ -19,9 +19,8 @@ from leukemia.audit.health import CUES, read_cues
 from leukemia.classes import Classes
 from leukemia.data.augment import paper_views
 from leukemia.data.files.folders import list_images
-from leukemia.data.files.images import read_image
-from leukemia.data.files.threads import in_threads
-from leukemia.data.image.nuclei import find_regions
+from leukemia.data.files.images import in_threads, read_image
+from leukemia.data.image.mask import find_regions
 from leukemia.data.split.leaky import VIEWS
 
 out, name, runs = Path(sys.argv[1]), sys.argv[2], [Path(run) for run in sys.argv[3:]]

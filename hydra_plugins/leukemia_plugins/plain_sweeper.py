@@ -45,7 +45,7 @@ class PlainSweeper(StudySweeper):
             UserError: settings that cannot be, and then no job was started; or jobs that failed.
                 Each is named.
         """
-        from leukemia.compose.checks import check_settings
+        from leukemia.compose.model import check_settings
         from leukemia.settings.settled import settle
 
         overrides, varied = self._grid([*self._lines(), *arguments])

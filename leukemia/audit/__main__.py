@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia import cli
-from leukemia.atomic import write_text
-from leukemia.check import check_count, check_number
-from leukemia.disk import check_writable
-from leukemia.errors import UserError
+from leukemia.disk import check_writable, write_text
+from leukemia.errors import UserError, check_count, check_number
 from leukemia.text import as_cell, visible
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leukemia.audit.findings import Audit
-    from leukemia.audit.survey import Survey
+    from leukemia.audit.health import Survey
     from leukemia.data.files.manifest import Manifest
 
 _SETTINGS = ("seed", "duplicates", "groups", "health", "floors", "protocols")
@@ -85,8 +83,7 @@ def _look(cfg: DictConfig, root: Path, manifest: "Manifest") -> "Audit":
     from leukemia.audit.duplicates import duplicate_groups, find_duplicates
     from leukemia.audit.findings import Audit
     from leukemia.audit.floors import build_protocols, measure_floors
-    from leukemia.audit.health import STYLES, unfit
-    from leukemia.audit.survey import survey
+    from leukemia.audit.health import STYLES, survey, unfit
     from leukemia.compose.preprocess import build_classes
     from leukemia.data.split.groups import join_groups, related_groups
 
@@ -157,7 +154,7 @@ def _picture(path: Path) -> "NDArray[np.uint8]":
     """Return an image for the page, (H, W, 3); grey where it is gone by now."""
     import numpy as np
 
-    from leukemia.audit.survey import SIDE
+    from leukemia.audit.health import SIDE
     from leukemia.data.files.images import read_image
     from leukemia.data.image.preprocess import shrink
 

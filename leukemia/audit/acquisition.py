@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from leukemia.data.image.nuclei import Regions
+from leukemia.data.image.mask import Regions
 
 Floats = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukemia.atomic import write_bytes, write_text
 from leukemia.audit.findings import Audit
 from leukemia.audit.floors import Floor, by_feature
+from leukemia.disk import write_bytes, write_text
 from leukemia.measure.intervals import shown
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, class_colours, save
 from leukemia.report.page import image, page, photograph, table

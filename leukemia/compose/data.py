@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.check import check_count
 from leukemia.compose.preprocess import (
     build_classes,
     build_layout,
@@ -27,7 +26,7 @@ from leukemia.data.split.groups import join_groups, related_groups
 from leukemia.data.split.leaky import PooledDataModule
 from leukemia.data.split.parts import Split
 from leukemia.data.split.protocols import balance
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count
 from leukemia.settings.objects import call, make, prepare, target_of
 from leukemia.settings.schema import TARGET
 

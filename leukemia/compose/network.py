@@ -1,29 +1,109 @@
-"""From the settings ``model``, ``trainer`` and ``runtime`` to a network and where it computes."""
+"""From ``model``, ``loss``, ``stage``, ``callbacks``, ``trainer`` and ``runtime`` to objects."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from leukemia.check import check_count, check_number
-from leukemia.compose.parts import build_loss, build_optimizer, build_schedule
 from leukemia.compose.preprocess import build_classes
 from leukemia.data.image.preprocess import channel_moments
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count, check_number
 from leukemia.models.backbone import Backbone, WithMagenta
-from leukemia.models.beside import WithMasked
+from leukemia.models.embedding import WithMasked
 from leukemia.models.network import Network, Normalize
+from leukemia.models.schedule import decay_groups
 from leukemia.settings.objects import arguments_of, call, make, prepare
 from leukemia.settings.schema import TARGET
 from leukemia.training.hardware import Hardware, resolve_accelerator, resolve_precision
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+
+def build_loss(cfg: DictConfig) -> nn.Module:
+    """Return the loss of ``loss.*``: of logits (N, C) and labels (N,)."""
+    return make(
+        cfg.loss,
+        "loss",
+        nn.Module,
+        benign=build_classes(cfg).benign_labels,
+        n_classes=len(cfg.data.classes.names),
+    )
+
+
+def build_optimizer(
+    cfg: DictConfig, stage: str
+) -> Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]:
+    """Return what makes a stage's optimizer of named parameters.
+
+    Biases and norms are spared its ``weight_decay``.
+
+    Raises:
+        UserError: no such optimizer, or a setting that it does not take.
+    """
+    node, path = cfg.stage[stage].optimizer, f"stage.{stage}.optimizer"
+    if "lr" in node:
+        check_number(f"{path}.lr", node.lr, "above 0", lambda x: x > 0)
+    decay = node.get("weight_decay", 0.0)
+    check_number(f"{path}.weight_decay", decay, "a number from 0 on", lambda x: x >= 0)
+    # Clipped gradients are what Lightning refuses in half precision to one that is fused.
+    if cfg.trainer.get("gradient_clip_val") and node.get("fused"):
+        node = DictConfig({**node, "fused": False})
+    ready = prepare(node, path)
+
+    def optimizer(params: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
+        found = call(ready, path, params=decay_groups(params, decay))
+        assert isinstance(found, Optimizer)
+        return found
+
+    return optimizer
+
+
+def build_schedule(cfg: DictConfig, stage: str) -> Callable[[Optimizer, int], LRScheduler]:
+    """Return what makes the scheduler of a stage: its own, or the one of ``schedule=``.
+
+    Raises:
+        UserError: no such schedule, or a setting that it does not take.
+    """
+    own = cfg.stage[stage].schedule
+    node, path = (cfg.schedule, "schedule") if own is None else (own, f"stage.{stage}.schedule")
+    ready = prepare(node, path)
+    if "optimizer" not in arguments_of(node, path):  # one of ours, called with both
+        made = call(ready, path)
+        return cast(Callable[[Optimizer, int], LRScheduler], made)
+
+    def schedule(optimizer: Optimizer, steps: int) -> LRScheduler:
+        found = call(ready, path, optimizer=optimizer, total_steps=steps)
+        return cast(LRScheduler, found)
+
+    return schedule
+
+
+def build_callbacks(cfg: DictConfig) -> "list[Callback]":
+    """Return the callbacks of ``callbacks=``, new ones for each stage.
+
+    Raises:
+        UserError: no such callback, or a setting that it does not take.
+    """
+    from lightning.pytorch.callbacks import Callback
+
+    nodes = cfg.get("callbacks") or {}
+    return [
+        make(node, f"callbacks.{name}", Callback)
+        for name, node in nodes.items()
+        if node is not None
+    ]
+
 
 _THREADS = torch.get_num_threads()
 # Above these a system runs out of threads, processes or memory, and the process dies.

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.check import check_switch
 from leukemia.classes import Classes
 from leukemia.data.files.folders import Layout, find_names
 from leukemia.data.image.mask import MaskSpec
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.data.synthetic import paint_smears
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_switch
 from leukemia.settings.objects import call, make, prepare
 from leukemia.settings.schema import TARGET
 

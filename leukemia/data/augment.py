@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import frozen
 from leukemia.data.image.stain import to_bytes
-from leukemia.errors import UserError
+from leukemia.errors import UserError, frozen
 
 _STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Optical density in R, G and B of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from leukemia.classes import Classes
 from leukemia.data.augment import Augmenter
-from leukemia.data.cache import open_pixels
-from leukemia.data.embeddings import read_embeddings
+from leukemia.data.cache import open_pixels, read_embeddings
 from leukemia.data.files.folders import FOLDERS, Layout
 from leukemia.data.files.manifest import Manifest, build_manifest
 from leukemia.data.image.preprocess import Preprocess

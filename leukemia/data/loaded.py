@@ -17,8 +17,8 @@ from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.data.split.parts import PARTS, Split
+from leukemia.disk import building
 from leukemia.errors import UserError
-from leukemia.leftovers import building
 
 _LOADERS: Final = {part: f"{part}_dataloader" for part in PARTS}
 

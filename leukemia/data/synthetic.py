@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leukemia.check import check_count
-from leukemia.errors import UserError
-from leukemia.leftovers import building
+from leukemia.disk import building
+from leukemia.errors import UserError, check_count
 
 _FINE = 2  # painted this much larger, then reduced: smooth edges
 Image = NDArray[np.uint8]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.atomic import write_bytes
+from leukemia.disk import write_bytes
 from leukemia.errors import UserError
 
 Floats = NDArray[np.float64]

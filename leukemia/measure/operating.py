@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_number
 from leukemia.classes import Classes
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_number
 from leukemia.measure.intervals import members, proportion
 from leukemia.measure.predictions import Predictions, cancer_probability, is_cancer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.atomic import write_text
 from leukemia.classes import Classes
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.text import as_cell, from_cell
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from leukemia import lazy
 
 if TYPE_CHECKING:
-    from leukemia.models.backbone import Backbone, torchvision_backbone
-    from leukemia.models.baseline import BaselineCNN
+    from leukemia.models.backbone import Backbone, BaselineCNN, torchvision_backbone
     from leukemia.models.classifier import Classifier
     from leukemia.models.discriminant import DiscriminantHead, WhitenedHead
     from leukemia.models.embedding import embed
@@ -47,7 +46,7 @@ __getattr__ = lazy(
     __name__,
     {
         "Backbone": "backbone",
-        "BaselineCNN": "baseline",
+        "BaselineCNN": "backbone",
         "Classifier": "classifier",
         "Constant": "schedule",
         "Cosine": "schedule",

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from leukemia.check import check_count, check_number
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count, check_number
 
 WIDTHS = (1024, 2048, 1024, 512, 256, 64, 16)
 SKIP_ALONE = 2  # pairs from the input on, in which dropout falls on the skip alone

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leukemia.check import check_number
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_number
 
 
 class DualTerms(NamedTuple):

@@ -6,8 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
-from leukemia.check import check_choice
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_choice
 
 
 class Network(nn.Module):

@@ -11,8 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from leukemia.check import check_count, check_number
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count, check_number
 
 ONE_CYCLE_START = 1 / 25  # of the peak, as in torch's OneCycleLR
 

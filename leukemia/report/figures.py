@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from leukemia.atomic import write_bytes
 from leukemia.classes import Classes
+from leukemia.disk import write_bytes
 from leukemia.measure.intervals import shown
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"

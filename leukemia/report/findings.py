@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from leukemia.classes import Classes
 from leukemia.measure.calibration import Calibration
 from leukemia.measure.predictions import Predictions
+from leukemia.report.curves import Cell
 from leukemia.report.embedding_map import EmbeddingMap
-from leukemia.report.history import Cell
 
 Pictures = Mapping[str, Mapping[int, Mapping[str, NDArray[np.uint8]]]]
 """Part -> row of its predictions -> name of a view -> RGB pixels (H, W, 3)."""

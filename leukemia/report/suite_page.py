@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from leukemia.atomic import write_bytes, write_text
+from leukemia.disk import write_bytes, write_text
 from leukemia.measure.intervals import shown
 from leukemia.measure.robustness import Suite, summary_rows
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE, render

@@ -20,7 +20,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.atomic import create_text, write_text
+from leukemia.disk import create_text, write_text
 from leukemia.errors import UserError
 from leukemia.runs.plain import (
     check_inside,
@@ -47,7 +47,7 @@ SEALED: Final = (
 )
 """What a finished run is used by: ``DONE`` has the checksums of these."""
 
-_LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.atomic`, where it was killed
+_LEFT: Final = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `leukemia.disk`, where it was killed
 _GROUPS: Final = (
     *("data", "split", "stain", "mask", "crop", "augment"),
     *("model", "stage", "loss", "schedule", "trainer", "runtime", "report"),

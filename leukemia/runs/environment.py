@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.runs.directory import RunDir
 

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from leukemia.classes import Classes
 from leukemia.data.files.images import BadImage
 from leukemia.data.files.inputs import Image, prepare
-from leukemia.data.image.mask import apply_mask, stain_finder, stain_mask
-from leukemia.data.image.nuclei import find_nuclei
+from leukemia.data.image.mask import apply_mask, find_nuclei, stain_finder, stain_mask
 from leukemia.errors import UserError
 from leukemia.models.explanation import grad_cam, last_map, occlusion
 from leukemia.report.attention import METHODS, Attention, Look, divide, gather, make_regions

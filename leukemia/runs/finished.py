@@ -18,7 +18,7 @@ from leukemia.measure.calibration import Calibration, fit_calibration
 from leukemia.measure.ood import Known, read_known
 from leukemia.measure.predictions import read_predictions
 from leukemia.models.network import Embedder, Network, check_finite, judge_batch
-from leukemia.models.saved import load_checkpoint, load_into
+from leukemia.models.weights import load_checkpoint, load_into
 from leukemia.runs.directory import RunDir, open_run
 from leukemia.runs.plain import REMEDY, read_json
 from leukemia.training.hardware import Hardware

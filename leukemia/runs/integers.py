@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leukemia.data.files.images import BadImage
+from leukemia.data.files.images import BadImage, in_threads
 from leukemia.data.files.inputs import Image, prepare, prepare_image
-from leukemia.data.files.threads import in_threads
 from leukemia.models.int8 import IntegerNetwork, in_integers
 from leukemia.runs.finished import FinishedRun
 

@@ -1,10 +1,12 @@
-"""What a run's predictions become: tables, figures and the report."""
+"""What predictions become: tables, figures, the report, and runs compared with each other."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from leukemia.compose.data import Sources
@@ -13,19 +15,23 @@ from leukemia.data.datamodule import SmearDataModule
 from leukemia.data.files.images import BadImage, decode_image, read_bytes
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.image.preprocess import to_square
-from leukemia.data.split.parts import PARTS, Split
+from leukemia.data.split.parts import PARTS, Split, read_table
+from leukemia.errors import UserError
 from leukemia.measure.calibration import Calibration
-from leukemia.measure.judge import judge
+from leukemia.measure.comparison import compare, comparison_rows
 from leukemia.measure.metrics import summarize
-from leukemia.measure.predictions import Predictions
+from leukemia.measure.predictions import Predictions, read_predictions
+from leukemia.measure.referral import judge
 from leukemia.models.network import Outputs
 from leukemia.report.card import write_card
+from leukemia.report.curves import read_history
 from leukemia.report.embedding_map import METHODS, EmbeddingMap, check_method, draw_rows, project
+from leukemia.report.figures import save
 from leukemia.report.findings import DataFacts, Findings, Pictures
-from leukemia.report.history import read_history
-from leukemia.report.html import write_report
-from leukemia.report.sections.mistakes import worst_mistakes
-from leukemia.runs.directory import RunDir
+from leukemia.report.html import print_rows, write_report
+from leukemia.report.mistakes import worst_mistakes
+from leukemia.report.probabilities import forest
+from leukemia.runs.directory import RunDir, open_run, write_json
 from leukemia.settings.settled import is_refitted
 
 if TYPE_CHECKING:
@@ -287,3 +293,51 @@ def caveats(cfg: DictConfig, split: Split) -> list[str]:
     kept = told.get(build_layout(cfg).relates or "", NOT_LEAKPROOF)
     kept = GROUPS_KEPT if cfg.data.get("groups") else kept
     return [*(split.warnings or [kept]), *refitted, *plain]
+
+
+def compare_runs(paths: Sequence[Path], part: str, output: Path | None) -> None:
+    """Print paired differences from the first run, and write them where a folder is named.
+
+    Args:
+        paths: run directories, two or more.
+        part: whose predictions are compared.
+        output: receives ``comparison.json`` and ``comparison.png``.
+
+    Raises:
+        UserError: a run without predictions of the part, or of other files than the first; or
+            what it was finished with has changed. Predictions that evaluate made later are no
+            part of that.
+    """
+    tables = {str(path): _predictions(path, part) for path in paths}
+    groups = _groups(RunDir(paths[0]), tables[str(paths[0])]) if paths else None
+    compared = compare(tables, groups)
+    header, rows = comparison_rows(compared)
+    print(f"{part} (n = {compared['n']}): difference from {compared['reference']}, 95% interval")
+    names, *figures = zip(header, *rows, strict=True)  # a column a run: their names are long
+    print_rows(names, figures)
+    if output is not None:
+        write_json(output / "comparison.json", compared)
+        save(forest(compared), output / "comparison.png")
+
+
+def _predictions(path: Path, part: str) -> Predictions:
+    run, settings = open_run(path, trust=True)
+    places = [run.predictions(part), run.path / "evaluation" / part / "predictions.csv"]
+    table = next((place for place in places if place.is_file()), None)
+    if table is None:
+        raise UserError(
+            f"'{path}' holds no predictions of the part '{part}': make them with "
+            f"`python -m leukemia.evaluate run={path} part={part}`."
+        )
+    if run.done and table.parent == run.path / "predictions":
+        run.verify(f"predictions/{table.name}")
+    return read_predictions(table, build_classes(settings))
+
+
+def _groups(run: RunDir, table: Predictions) -> NDArray[np.int64]:
+    """Which files belong together by the run's split: copies, patients, acquisitions."""
+    if run.done:
+        run.verify("split.csv")
+    group_of = {row["file"]: row["group"] for row in read_table(run.split)}
+    names = [group_of.get(file, f"alone {file}") for file in table.files]
+    return np.unique(names, return_inverse=True)[1]

@@ -12,8 +12,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from leukemia.atomic import write_text
 from leukemia.classes import CANCER_FIGURES
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 
 SETTINGS: Final = 100_000

@@ -15,17 +15,16 @@ from leukemia.compose.model import (
     head_refit_stage,
     refit_stage,
 )
-from leukemia.compose.network import build_network
-from leukemia.compose.parts import build_callbacks
+from leukemia.compose.network import build_callbacks, build_network
 from leukemia.data.datamodule import fit_workers
-from leukemia.models.beside import upper_of
-from leukemia.models.saved import load_checkpoint, load_into
-from leukemia.report.history import read_history, write_history
+from leukemia.models.embedding import upper_of
+from leukemia.models.weights import load_checkpoint, load_into
+from leukemia.report.curves import read_history, write_history
 from leukemia.runs.directory import RunDir, write_json
 from leukemia.runs.environment import Sessions
 from leukemia.settings.settled import last_stage
-from leukemia.training.checkpoint import save_atomically
-from leukemia.training.closed_form import fit_closed_form, start
+from leukemia.training.callbacks import save_atomically
+from leukemia.training.embedded import fit_closed_form, start
 from leukemia.training.finetuning import Blend, NormsAtRest
 from leukemia.training.stage import HEAD_REFIT, REFIT, History, Row, Stage, best_epoch, fit_stage
 

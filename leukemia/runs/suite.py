@@ -10,14 +10,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from leukemia.check import check_choice, check_count
 from leukemia.data.datamodule import SmearDataModule
-from leukemia.data.files.images import BadImage, read_image
-from leukemia.data.files.threads import in_threads
+from leukemia.data.files.images import BadImage, in_threads, read_image
 from leukemia.data.image.perturb import MODERATE, STAIN, Perturbation
 from leukemia.data.image.preprocess import colour_histogram, mean_colour
 from leukemia.data.split.leaky import PooledDataModule
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_choice, check_count
 from leukemia.measure.robustness import Scored, Suite, score
 from leukemia.runs.finished import FinishedRun
 

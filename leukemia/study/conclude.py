@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.measure.intervals import shown
 from leukemia.measure.predictions import read_predictions
@@ -19,9 +19,8 @@ from leukemia.runs.pages import caveats, describe_run, record, write_page
 from leukemia.runs.plain import read_json
 from leukemia.runs.scoring import judge_part, own_data, placed
 from leukemia.settings.settled import IMAGES
-from leukemia.study.folds import pool_folds
 from leukemia.study.record import DONE, FAILED, PRUNED, Study, Trial, mean, read_study
-from leukemia.study.trials import TOLD, words_of
+from leukemia.study.trials import TOLD, pool_folds, words_of
 from leukemia.text import visible
 
 SHOWN = ("accuracy", "macro_f1", "cancer_recall", "cancer_specificity")

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from leukemia.measure.intervals import shown
+from leukemia.report.curves import read_history
 from leukemia.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
-from leukemia.report.history import read_history
 from leukemia.runs.directory import RunDir
 from leukemia.study.record import (
     DONE,

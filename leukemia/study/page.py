@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from leukemia.atomic import write_text
 from leukemia.classes import Classes
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.measure.intervals import shown
 from leukemia.measure.predictions import read_predictions

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.measure.intervals import mean_interval
 from leukemia.runs.directory import RunDir

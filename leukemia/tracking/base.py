@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from leukemia.errors import Pruned
 from leukemia.measure.predictions import Predictions
-from leukemia.report.history import Cell
+from leukemia.report.curves import Cell
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger

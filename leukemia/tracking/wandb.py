@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from leukemia.atomic import write_text
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.measure.predictions import Predictions
-from leukemia.report.sections.mistakes import worst_mistakes
+from leukemia.report.mistakes import worst_mistakes
 from leukemia.runs.directory import RunDir
 from leukemia.runs.plain import read_text
 from leukemia.tracking.base import (

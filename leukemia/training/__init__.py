@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from leukemia import lazy
 
 if TYPE_CHECKING:
-    from leukemia.training.checkpoint import AtomicCheckpointIO
-    from leukemia.training.closed_form import Starting
+    from leukemia.training.callbacks import AtomicCheckpointIO
+    from leukemia.training.embedded import Starting
     from leukemia.training.hardware import Hardware
     from leukemia.training.stage import History, Stage, fit_stage, make_trainer, predict
 
@@ -27,11 +27,11 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "AtomicCheckpointIO": "checkpoint",
+        "AtomicCheckpointIO": "callbacks",
         "Hardware": "hardware",
         "History": "stage",
         "Stage": "stage",
-        "Starting": "closed_form",
+        "Starting": "embedded",
         "fit_stage": "stage",
         "make_trainer": "stage",
         "predict": "stage",

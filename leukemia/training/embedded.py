@@ -1,4 +1,4 @@
-"""Images become embeddings under a frozen backbone: the data of the stage ``head``."""
+"""The stage ``head``: images become embeddings, on which it is fitted, also in closed form."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,16 +6,20 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
+import lightning as L
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from leukemia.data.augment import Augmenter, paper_views
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.models.embedding import Views, cached_embeddings, embed
+from leukemia.models.loss import terms_of
 from leukemia.models.network import Network
 from leukemia.training.hardware import Hardware
+from leukemia.training.stage import History, interruptible, make_trainer
 
 
 @dataclass(frozen=True)
@@ -122,3 +126,76 @@ def drawn_views(
 ) -> npt.NDArray[np.uint8]:
     """Return so many views of an image (H, W, 3) as augmentation draws them."""
     return np.stack([augment(image, epoch, row) for epoch in range(number)])
+
+
+Known = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
+"""Embeddings (N, d), labels (N,) and sources (N,) of the training part."""
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A head that is set from its training embeddings before the first step.
+
+    One with a true ``closed_form`` is finished then.
+    """
+
+    def start(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        weights: torch.Tensor | None = None,
+        sources: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Set the head.
+
+        Args:
+            embeddings: (N, d).
+            labels: (N,).
+            weights: what an image of each class counts (C,); ``None`` for 1.
+            sources: (N,) which image an embedding shows; ``None`` where each shows one of its own.
+        """
+
+
+def start(module: L.LightningModule, known: Known) -> None:
+    """Set the head of ``module``, where it has a ``start``, with the weights that its loss has."""
+    head = module.network if hasattr(module, "network") else module
+    if isinstance(head, Starting):
+        module.cpu()  # embeddings were made where the hardware is
+        embeddings, labels, sources = known
+        weights = getattr(getattr(module, "loss", None), "class_weights", None)
+        head.start(embeddings, labels, weights, sources)
+
+
+def fit_closed_form(
+    module: L.LightningModule,
+    data: L.LightningDataModule | None,
+    known: Known,
+    hardware: Hardware,
+    history: History,
+) -> None:
+    """Set the head of ``module`` by its training embeddings; the history gets one row.
+
+    The two terms of the dual loss are measured, not minimised: of its settings only the weights
+    of the classes count.
+
+    Args:
+        module: around a head with a true ``closed_form``.
+        data: has the loader of validation embeddings; ``None`` where there is no validation.
+        known: embeddings, labels and sources of the training part, as for `Starting.start`.
+        hardware: where validation is measured.
+        history: of this stage.
+    """
+    start(module, known)
+    embeddings, labels, _ = known
+    module.eval()
+    with torch.no_grad():
+        logits = module(torch.from_numpy(embeddings))
+        terms = terms_of(cast(torch.nn.Module, module.loss)(logits, torch.from_numpy(labels)))
+    measured: Mapping[str, float] = {}
+    if data is not None:
+        with interruptible():
+            (measured,) = make_trainer(hardware).validate(module, data, verbose=False)
+    module.train()  # as a stage by gradients leaves it
+    train = {f"train_{name}": float(value) for name, value in terms.items()}
+    history.rows.append({"stage": history.stage, "epoch": 0, "lr": 0.0, **measured, **train})
+    history.write(history.rows)

@@ -9,9 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from leukemia.check import check_number
 from leukemia.data.datamodule import ArrayDataModule
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_number
 from leukemia.training.hardware import Hardware
 from leukemia.training.stage import interruptible, make_trainer
 

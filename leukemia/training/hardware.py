@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from leukemia.check import check_choice
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_choice
 
 if TYPE_CHECKING:
     import lightning as L

@@ -23,14 +23,13 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
-from leukemia.check import check_count, check_number
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count, check_number
 from leukemia.models.classifier import Batch, Classifier
 from leukemia.models.network import Outputs, check_finite
-from leukemia.models.saved import PROGRESS, check_fits, load_checkpoint
-from leukemia.training.bar import Bar
-from leukemia.training.checkpoint import (
+from leukemia.models.weights import PROGRESS, check_fits, load_checkpoint
+from leukemia.training.callbacks import (
     AtomicCheckpointIO,
+    Bar,
     BestCheckpoint,
     LastCheckpoint,
 )

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from leukemia.audit.acquisition import appearance, find_groups, keep_together
-from leukemia.data.image.nuclei import find_regions
+from leukemia.data.image.mask import find_regions
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from leukemia.audit.duplicates import Pair, duplicate_groups, find_duplicates, t
 from leukemia.classes import Classes
 from leukemia.data.augment import scale_stains
 from leukemia.data.files.folders import list_images
-from leukemia.data.files.images import decode_image, read_image
-from leukemia.data.files.threads import in_threads
+from leukemia.data.files.images import decode_image, in_threads, read_image
 from leukemia.data.synthetic import paint_smears
 
 MARGIN = 8

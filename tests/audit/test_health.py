@@ -4,11 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from leukemia.audit.health import CUES, STYLES, Health, examine, read_cues, unfit
-from leukemia.audit.survey import survey
+from leukemia.audit.health import CUES, STYLES, Health, examine, read_cues, survey, unfit
 from leukemia.classes import Classes
 from leukemia.data.files.manifest import build_manifest
-from leukemia.data.image.nuclei import corner, find_regions
+from leukemia.data.image.mask import corner, find_regions
 
 
 def smear(nuclei: int = 3) -> np.ndarray:

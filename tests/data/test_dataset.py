@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from leukemia.classes import Classes
+from leukemia.data.cache import read_embeddings
 from leukemia.data.datamodule import Batches, Rows
-from leukemia.data.embeddings import read_embeddings
 from leukemia.errors import UserError
 
 

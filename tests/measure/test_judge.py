@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from leukemia.measure.calibration import fit_calibration
-from leukemia.measure.judge import judge
 from leukemia.measure.metrics import summarize
 from leukemia.measure.operating import at_threshold
 from leukemia.measure.predictions import Predictions
-from leukemia.measure.referral import referral, risk_coverage
+from leukemia.measure.referral import judge, referral, risk_coverage
 from tests.report.samples import ABC, by_p_cancer, random_predictions, toy
 
 

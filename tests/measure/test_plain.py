@@ -10,9 +10,9 @@ from leukemia.classes import CANCER_FIGURES, Classes
 from leukemia.errors import UserError
 from leukemia.measure.calibration import Calibration, fit_calibration
 from leukemia.measure.comparison import compare, comparison_rows
-from leukemia.measure.judge import judge
 from leukemia.measure.metrics import summarize
 from leukemia.measure.predictions import Predictions, is_cancer, read_predictions
+from leukemia.measure.referral import judge
 from leukemia.measure.robustness import Scored, Suite, score, summary_rows
 from tests.report.samples import random_predictions
 

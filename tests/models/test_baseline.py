@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.baseline import BaselineCNN
+from leukemia.models.backbone import BaselineCNN
 
 
 def test_images_become_one_logit_a_class():

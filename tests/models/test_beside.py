@@ -4,8 +4,8 @@ from torch import nn
 
 from leukemia.errors import UserError
 from leukemia.models.backbone import PooledLayers
-from leukemia.models.beside import PlainAndMasked, WithMasked, upper_of
 from leukemia.models.discriminant import CorrectedHead
+from leukemia.models.embedding import PlainAndMasked, WithMasked, upper_of
 from leukemia.models.network import Network, Normalize
 from tests.models.built import built
 

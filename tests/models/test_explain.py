@@ -7,7 +7,7 @@ from scipy.special import logit, softmax
 from torch import nn
 
 from leukemia.errors import UserError
-from leukemia.models.baseline import BaselineCNN
+from leukemia.models.backbone import BaselineCNN
 from leukemia.models.explanation import grad_cam, last_map, log_odds, occlusion
 from leukemia.models.network import Network, Normalize
 from tests.models.built import built

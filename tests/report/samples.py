@@ -4,12 +4,12 @@ import numpy as np
 
 from leukemia.classes import Classes
 from leukemia.measure.calibration import fit_calibration
-from leukemia.measure.judge import judge
 from leukemia.measure.metrics import summarize
 from leukemia.measure.predictions import Predictions
+from leukemia.measure.referral import judge
 from leukemia.report.embedding_map import EmbeddingMap
 from leukemia.report.findings import DataFacts, Findings
-from leukemia.report.sections.mistakes import worst_mistakes
+from leukemia.report.mistakes import worst_mistakes
 
 ABC = Classes(("A", "B", "C"), benign="A")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from leukemia.report import checklist
-from leukemia.report.checklist import STATUSES, answer_all, known_of
+from leukemia.report import card
+from leukemia.report.card import STATUSES, answer_all, known_of
 from tests.report.samples import FACTS, findings, judgement, random_predictions
 
 PARTS = {"val": random_predictions(40, 3.0), "test": random_predictions(40, 1.0, seed=1)}
@@ -74,7 +74,7 @@ def test_what_a_run_holds_is_read_from_its_findings():
 
 
 def test_an_answer_points_to_sections_that_the_card_has():
-    template = Path(checklist.__file__).with_name("card.md").read_text(encoding="utf-8")
+    template = Path(card.__file__).with_name("card.md").read_text(encoding="utf-8")
     headings = set(re.findall("^## (.*)$", template, re.M))
     told = [a.told for g in answer_all(EVERYTHING) for a in g.answers if a.status != "unmet"]
     places = {place for text in told for place in re.split("[;.:(]", text.split(". Lacking")[0])}

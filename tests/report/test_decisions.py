@@ -5,7 +5,7 @@ from leukemia.measure.calibration import fit_calibration
 from leukemia.measure.comparison import compare
 from leukemia.measure.metrics import calibration_bins
 from leukemia.measure.referral import net_benefit, referral
-from leukemia.report.decisions import (
+from leukemia.report.probabilities import (
     decision_curve,
     forest,
     reliability_before_after,

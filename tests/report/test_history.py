@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukemia.errors import UserError
-from leukemia.report.history import read_history, write_history
+from leukemia.report.curves import read_history, write_history
 
 FIRST = {"stage": "head", "epoch": 0}
 

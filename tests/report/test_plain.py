@@ -15,12 +15,12 @@ from leukemia.measure.comparison import compare
 from leukemia.measure.metrics import summarize
 from leukemia.report.attention import Attention, attention_figure
 from leukemia.report.card import write_card
-from leukemia.report.decisions import forest
 from leukemia.report.embedding_map import embedding_scatter
 from leukemia.report.figures import class_bars, class_colours, confusion_matrix
 from leukemia.report.html import write_figures, write_report
+from leukemia.report.mistakes import attention_boxes
+from leukemia.report.probabilities import forest
 from leukemia.report.scores import Scores, is_scores
-from leukemia.report.sections.mistakes import attention_boxes
 from tests.foreign import EIGHT, FIVE, THIRTY
 from tests.report.samples import FACTS, findings, judgement, pictures, random_predictions, scattered
 

@@ -4,7 +4,7 @@ import pytest
 
 from leukemia.classes import Classes
 from leukemia.measure.metrics import summarize
-from leukemia.report.table import print_summary
+from leukemia.report.html import print_summary
 from tests.report.samples import random_predictions, toy
 
 LONG = Path("runs") / "[red] 2025-11-22" / "a-folder-name-that-goes-on" / "and-on" / "report.html"

@@ -61,7 +61,7 @@ HOSTILE = [
     "torch.utils.cpp_extension.subprocess.Popen",
     "torch.utils.tensorboard.SummaryWriter",
     "lightning.pytorch.trainer.trainer.os.system",
-    "leukemia.leftovers.remove",
+    "leukemia.disk.remove",
     "leukemia.data.cache.remove",
     "leukemia.data.split.parts.write_split",
     "leukemia.data.files.manifest.ThreadPoolExecutor",

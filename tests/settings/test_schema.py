@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from leukemia.cli import CONF
-from leukemia.compose.checks import check_settings
+from leukemia.compose.model import check_settings
 from leukemia.errors import UserError
 from leukemia.settings import options, schema
 from leukemia.settings.settled import settle

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from leukemia.classes import Classes
 from leukemia.errors import UserError
 from leukemia.measure.predictions import Predictions, read_predictions
-from leukemia.study.folds import pool
+from leukemia.study.trials import pool
 from tests.commands import run_here, write_toy
 
 ALL = Classes()

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from leukemia.measure.intervals import mean_interval
-from leukemia.report.history import write_history
+from leukemia.report.curves import write_history
 from leukemia.study.figures import bars, curves, draw, heatmap
 from leukemia.study.page import write_study
 from leukemia.study.record import read_study

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from leukemia.report.history import read_history, write_history
+from leukemia.report.curves import read_history, write_history
 from leukemia.runs.directory import RunDir
 from leukemia.tracking.loggers import check_loggers, make_trackers
 
@@ -31,7 +31,7 @@ def settings(*, wandb: bool = True, tensorboard: bool = False, **changes: object
             "model": {"name": "tiny"},
             "logger": {
                 "wandb": {**own, **changes} if wandb else None,
-                "tensorboard": {"_target_": "leukemia.tracking.tensorboard.TensorBoardTracker"}
+                "tensorboard": {"_target_": "leukemia.tracking.loggers.TensorBoardTracker"}
                 if tensorboard
                 else None,
             },

@@ -11,7 +11,7 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.measure.predictions import read_predictions
-from leukemia.report.history import read_history
+from leukemia.report.curves import read_history
 from tests.commands import SMALL, epochs_of, kill_when, run
 from tests.tracking.conftest import Network
 from tests.tracking.wandb_files import WandbRun, read_only_part

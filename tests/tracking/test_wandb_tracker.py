@@ -19,7 +19,7 @@ from leukemia.classes import Classes
 from leukemia.errors import Pruned, UserError
 from leukemia.measure.metrics import summarize
 from leukemia.measure.predictions import Predictions
-from leukemia.report.history import write_history
+from leukemia.report.curves import write_history
 from leukemia.runs.directory import RunDir
 from leukemia.tracking import wandb as tracking
 from leukemia.tracking.loggers import check_loggers, make_trackers

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from leukemia.errors import UserError
-from leukemia.models.saved import load_checkpoint, load_into
-from leukemia.training.checkpoint import BestCheckpoint
+from leukemia.models.weights import load_checkpoint, load_into
+from leukemia.training.callbacks import BestCheckpoint
 
 
 def best_of(folder: Path) -> BestCheckpoint:

@@ -12,7 +12,7 @@ from leukemia.models.classifier import Classifier
 from leukemia.models.discriminant import WhitenedHead, fit_discriminant, shift_temperature
 from leukemia.models.head import LinearHead
 from leukemia.models.loss import DualLoss
-from leukemia.training.closed_form import start
+from leukemia.training.embedded import start
 
 
 def drawn(n_classes: int, per_class: int, dim: int, seed: int = 0):

@@ -1,12 +1,16 @@
-"""Read image files and decode them."""
+"""Read image files and decode them, several at once; a damaged one is a `BadImage`."""
 
 import io
+import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -318,3 +322,40 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    ahead: int = 128,
+) -> Iterator[Result]:
+    """Yield what a function makes of each item, in their order, while threads work ahead.
+
+    Args:
+        work: is called in the threads; what it raises is raised here.
+        items: are taken from this thread.
+        workers: threads; ``None`` for one a core.
+        ahead: results that may wait to be taken.
+    """
+    # OpenCV and Pillow leave Python's lock while they work; OpenCV's own threads would fight
+    # with these.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(threads)

@@ -13,9 +13,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.data.files.images import SUFFIXES, BadImage, name_some, read_image, unexpected
+from leukemia.data.files.images import (
+    SUFFIXES,
+    BadImage,
+    in_threads,
+    name_some,
+    read_image,
+    unexpected,
+)
 from leukemia.data.files.manifest import Manifest
-from leukemia.data.files.threads import in_threads
 from leukemia.data.image.mask import apply_mask, darken, stain_finder, stain_mask
 from leukemia.data.image.preprocess import Preprocess
 from leukemia.errors import UserError

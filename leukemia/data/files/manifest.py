@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leukemia.check import check_choice, check_count
 from leukemia.classes import Classes
 from leukemia.data.files.folders import FOLDERS, ImageFile, Layout, list_images
 from leukemia.data.files.images import BadImage, decode_image, name_some, read_bytes, unexpected
-from leukemia.errors import UserError
-from leukemia.leftovers import building, remove, sweep
+from leukemia.disk import building, remove, sweep
+from leukemia.errors import UserError, check_choice, check_count
 
 Stamp = tuple[int, int, int, int]
 """Size, times of change of content (mtime) and of anything (ctime), nanoseconds, and inode: what

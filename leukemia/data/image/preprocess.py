@@ -7,11 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_choice, check_count
 from leukemia.data.image.mask import MaskSpec, apply_mask, stain_finder, stain_mask
 from leukemia.data.image.scale_bar import check_treatment, remove_scale_bar
 from leukemia.data.image.stain import Normaliser
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_choice, check_count
 
 MODES = ("square", "squash")
 

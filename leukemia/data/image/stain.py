@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from leukemia.check import check_choice, frozen
-from leukemia.data.image.nuclei import find_regions, outside_corner
-from leukemia.errors import UserError
+from leukemia.data.image.mask import find_regions, outside_corner
+from leukemia.errors import UserError, check_choice, frozen
 
 Image = NDArray[np.uint8]
 Triple = tuple[float, float, float]

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from leukemia.check import check_count
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.split.groups import label_conflicts, whole_groups
 from leukemia.data.split.parts import PARTS, Split, class_folder
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_count
 
 TOLERANCE: Final = 0.002
 """The search ends where no assignment can have an imbalance lower by (about) this."""

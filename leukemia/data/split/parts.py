@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.atomic import write_text
 from leukemia.classes import Classes
 from leukemia.data.files.images import name_some
 from leukemia.data.files.inputs import read_column, read_lines
 from leukemia.data.files.manifest import Manifest
+from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.text import as_cell, from_cell
 

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from leukemia.check import check_choice, check_count
 from leukemia.data.files.manifest import Manifest
 from leukemia.data.split.grouped import (
     BALANCE,
@@ -21,7 +20,7 @@ from leukemia.data.split.grouped import (
 )
 from leukemia.data.split.groups import by_content, label_conflicts, leave_out_copies, whole_groups
 from leukemia.data.split.parts import PARTS, Split, class_folder
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_choice, check_count
 
 _OTHER_DATA = (
     "split=paper needs the file numbers of the dataset of Aria et al.; "

@@ -4,7 +4,7 @@ import time
 import cv2
 import pytest
 
-from leukemia.data.files.threads import in_threads
+from leukemia.data.files.images import in_threads
 
 
 def test_results_come_in_the_order_of_the_items():

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from leukemia.data.image.mask import MaskSpec, stain_mask
-from leukemia.data.image.nuclei import find_nuclei
+from leukemia.data.image.mask import MaskSpec, find_nuclei, stain_mask
 
 PURPLE, PINK = (130, 80, 220), (235, 150, 240)
 GREY_RED_CELL, EOSIN_RED_CELL = (165, 165, 200), (214, 168, 178)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from leukemia.report.sections.mistakes import attention, attention_boxes
+from leukemia.report.mistakes import attention, attention_boxes
 from tests.report.samples import ABC, findings, toy
 
 SHARES = {

@@ -1,7 +1,7 @@
 import re
 
 from leukemia.measure.intervals import shown
-from leukemia.report.sections.probabilities import decisions, probabilities
+from leukemia.report.probabilities import decisions, probabilities
 from tests.report.samples import findings, judgement, random_predictions
 
 PARTS = {"val": random_predictions(80, 1.0), "test": random_predictions(60, 1.0, seed=1)}

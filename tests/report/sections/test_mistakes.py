@@ -7,7 +7,7 @@ from PIL import Image
 
 from leukemia.classes import Classes
 from leukemia.measure.predictions import Predictions
-from leukemia.report.sections.mistakes import gallery, worst_mistakes
+from leukemia.report.mistakes import gallery, worst_mistakes
 from tests.report.samples import findings, noise
 
 ROWS = np.array(
