@@ -78,6 +78,10 @@ def check(cfg: DictConfig, verb: str, chosen: Mapping[str, Any] | None = None) -
     if not isinstance(plain, dict):
         raise UserError(f"Expected settings by name, but got {shown(plain)}.")
     content = {key: value for key, value in plain.items() if key != "hydra"}
+    for path, value in walk("", content):
+        named = path.rpartition(".")[2] == TARGET and value is not None
+        if named and not fits(value, Kind.TEXT):
+            raise UserError(f"Expected {path} to be the name of a class, but got {shown(value)}.")
     wide = schema(verb)
     if chosen is not None:
         options = {str(group): name for group, name in chosen.items() if "hydra/" not in str(group)}

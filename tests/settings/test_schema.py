@@ -118,6 +118,7 @@ OTHER_KINDS = {
     "data.cache_dir=' '": "a path",
     "data.floors={a: nan}": "one finite value",
     "data.floors={a: {b: 1}}": "one finite value",
+    "mask._target_={a: {b: nan}}": "the name of a class",
     "loss.lambda_nll=[1]": "a finite number",
     "loss.class_weights=[1,x,1,1]": "a finite number",
     "crop.size=null": "a whole number",
