@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from leukemia.errors import UserError
+from leukemia.errors import UserError, check_number
 from leukemia.models.head import WIDTHS, LinearHead, ResidualHead, Whitening, check_covariance
 
 FOLDS = 8
@@ -76,24 +76,25 @@ class WhitenedHead(_Discriminant):
 
 
 class CorrectedHead(nn.Module):
-    """A whitened linear head, corrected by the published residual classifier.
+    """The linear discriminant, and a share of the published residual classifier added to it.
 
-    logits = linear(whitened embedding) + correction(embedding). The last layer of the correction
-    starts at zero, so the head starts as its linear part, the discriminant; and whatever the
-    correction learns it learns from what the linear part gets wrong. Each may have its own part
-    of the embedding: the linear one its first numbers, the correction the rest.
+    logits = linear(whitened embedding) + share * residual(whitened embedding, the rest of it).
+    The discriminant of many features separates its training images, so beside it the residual
+    classifier would find nothing left to learn: each is trained by itself, and in training mode
+    the logits are those of the residual classifier alone. The linear part is set by `start`.
 
     Args:
         in_dim: size d of an embedding.
-        widths: of the correction, see `ResidualHead`.
+        widths: of the residual classifier, see `ResidualHead`.
         n_classes: number of classes C.
-        dropout: of the correction, in [0, 1).
-        standardize: of the correction, see `ResidualHead`.
+        dropout: of the residual classifier, in [0, 1).
+        standardize: of the residual classifier, see `ResidualHead`.
         linear_dim: how many numbers of an embedding, from the first on, the linear part reads;
-            the correction reads those after them. ``None``: both read all.
+            ``None`` for all. The residual classifier reads these, whitened, and the others.
+        share: what the residual classifier's logits are multiplied by, 0 or more.
 
     Raises:
-        UserError: a setting that cannot be, or not fewer numbers than an embedding has.
+        UserError: a setting that cannot be, or more numbers than an embedding has.
     """
 
     def __init__(
@@ -105,27 +106,31 @@ class CorrectedHead(nn.Module):
         *,
         standardize: bool = False,
         linear_dim: int | None = None,
+        share: float = 1.0,
     ) -> None:
         """Build both parts."""
         super().__init__()
-        if linear_dim is not None and not 1 <= linear_dim < in_dim:
+        if linear_dim is not None and not 1 <= linear_dim <= in_dim:
             raise UserError(
-                f"Expected model.head.linear_dim to be null or from 1 to {in_dim - 1}, less than "
-                f"the numbers of an embedding, but got {linear_dim}."
+                f"Expected model.head.linear_dim to be null or from 1 to {in_dim}, the numbers of "
+                f"an embedding, but got {linear_dim}."
             )
+        check_number("model.head.share", share, "a number from 0 on", lambda x: x >= 0)
         self.linear_dim = in_dim if linear_dim is None else linear_dim
-        self.first = 0 if linear_dim is None else linear_dim
+        self.share = share
         self.linear = WhitenedHead(self.linear_dim, n_classes)
-        rest = in_dim - self.first
-        self.correction = ResidualHead(rest, widths, n_classes, dropout, standardize=standardize)
-        nn.init.zeros_(self.correction.classify.weight)
-        nn.init.zeros_(self.correction.classify.bias)
+        self.residual = ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the logits (N, C) of embeddings (N, in_dim)."""
-        start: torch.Tensor = self.linear(embeddings[:, : self.linear_dim])
-        correction: torch.Tensor = self.correction(embeddings[:, self.first :])
-        return start + correction
+        """Return the logits (N, C) of embeddings (N, in_dim); see the class for training mode."""
+        own = embeddings[:, : self.linear_dim]
+        rest = embeddings[:, self.linear_dim :].float()
+        read = torch.cat([self.linear.standardize(own), rest], 1)
+        residual: torch.Tensor = self.residual(read)
+        if self.training:
+            return residual
+        linear: torch.Tensor = self.linear(own)
+        return linear + self.share * residual
 
     def start(
         self,
@@ -134,7 +139,7 @@ class CorrectedHead(nn.Module):
         weights: torch.Tensor | None = None,
         sources: Ints | None = None,
     ) -> None:
-        """Let the linear part start as the discriminant, see `fit_discriminant`."""
+        """Set the linear part to the discriminant, see `fit_discriminant`."""
         self.linear.start(embeddings[:, : self.linear_dim], labels, weights, sources)
 
 
