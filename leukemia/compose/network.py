@@ -232,7 +232,7 @@ def build_network(
     torch.manual_seed(cfg.seed)
     n_classes = len(cfg.data.classes.names)
     if embed_dim is not None:
-        network = Network(nn.Identity(), nn.Identity(), _head(cfg, embed_dim, n_classes))
+        network = Network(nn.Identity(), nn.Identity(), _head(cfg, embed_dim, n_classes, embed_dim))
         return network, f"embeddings from {Path(str(cfg.data.file)).name}"
     if not takes_network(cfg):
         return _build_whole(cfg)
@@ -255,7 +255,8 @@ def build_network(
         normalize = WithMasked(normalize, beside)
     elif backbone.channels == 4:
         normalize = WithMagenta(normalize)
-    return Network(normalize, backbone, _head(cfg, backbone.embed_dim, n_classes)), backbone.said
+    head = _head(cfg, backbone.embed_dim, n_classes, backbone.plain_dim)
+    return Network(normalize, backbone, head), backbone.said
 
 
 def _sized(body: nn.Module, size: int) -> Backbone:
@@ -288,8 +289,9 @@ def fit_normalization(
             module.use(*moments)
 
 
-def _head(cfg: DictConfig, in_dim: int, n_classes: int) -> nn.Module:
-    return make(cfg.model.head, "model.head", nn.Module, in_dim=in_dim, n_classes=n_classes)
+def _head(cfg: DictConfig, in_dim: int, n_classes: int, plain_dim: int) -> nn.Module:
+    given = {"in_dim": in_dim, "n_classes": n_classes, "plain_dim": plain_dim}
+    return make(cfg.model.head, "model.head", nn.Module, **given)
 
 
 def _build_whole(cfg: DictConfig) -> tuple[Network, str]:

@@ -115,6 +115,7 @@ class Backbone(nn.Module):
 
     Attributes:
         embed_dim: d.
+        plain_dim: how many of these numbers, from the first on, are of the plain image.
         said: one line on its weights.
     """
 
@@ -130,6 +131,7 @@ class Backbone(nn.Module):
         with torch.no_grad():
             self.embed_dim: int = self(torch.zeros(1, channels, size, size)).shape[1]
         body.train(training)
+        self.plain_dim: int = self.embed_dim - getattr(body, "masked_dim", 0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (N, embed_dim) of normalised images (N, channels, H, W)."""

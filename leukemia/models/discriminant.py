@@ -89,8 +89,9 @@ class CorrectedHead(nn.Module):
         n_classes: number of classes C.
         dropout: of the residual classifier, in [0, 1).
         standardize: of the residual classifier, see `ResidualHead`.
-        linear_dim: how many numbers of an embedding, from the first on, the linear part reads;
-            ``None`` for all. The residual classifier reads these, whitened, and the others.
+        plain_dim: how many numbers of an embedding, from the first on, the discriminant reads:
+            those of the plain image, where a masked one stands beside it; ``None`` for all. The
+            residual classifier reads these, whitened, and the others.
         share: what the residual classifier's logits are multiplied by, 0 or more.
 
     Raises:
@@ -105,26 +106,26 @@ class CorrectedHead(nn.Module):
         dropout: float = 0.5,
         *,
         standardize: bool = False,
-        linear_dim: int | None = None,
+        plain_dim: int | None = None,
         share: float = 1.0,
     ) -> None:
         """Build both parts."""
         super().__init__()
-        if linear_dim is not None and not 1 <= linear_dim <= in_dim:
+        if plain_dim is not None and not 1 <= plain_dim <= in_dim:
             raise UserError(
-                f"Expected model.head.linear_dim to be null or from 1 to {in_dim}, the numbers of "
-                f"an embedding, but got {linear_dim}."
+                f"Expected model.head.plain_dim to be from 1 to {in_dim}, the numbers of an "
+                f"embedding, but got {plain_dim}."
             )
         check_number("model.head.share", share, "a number from 0 on", lambda x: x >= 0)
-        self.linear_dim = in_dim if linear_dim is None else linear_dim
+        self.plain_dim = in_dim if plain_dim is None else plain_dim
         self.share = share
-        self.linear = WhitenedHead(self.linear_dim, n_classes)
+        self.linear = WhitenedHead(self.plain_dim, n_classes)
         self.residual = ResidualHead(in_dim, widths, n_classes, dropout, standardize=standardize)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, C) of embeddings (N, in_dim); see the class for training mode."""
-        own = embeddings[:, : self.linear_dim]
-        rest = embeddings[:, self.linear_dim :].float()
+        own = embeddings[:, : self.plain_dim]
+        rest = embeddings[:, self.plain_dim :].float()
         read = torch.cat([self.linear.standardize(own), rest], 1)
         residual: torch.Tensor = self.residual(read)
         if self.training:
@@ -140,7 +141,7 @@ class CorrectedHead(nn.Module):
         sources: Ints | None = None,
     ) -> None:
         """Set the linear part to the discriminant, see `fit_discriminant`."""
-        self.linear.start(embeddings[:, : self.linear_dim], labels, weights, sources)
+        self.linear.start(embeddings[:, : self.plain_dim], labels, weights, sources)
 
 
 @torch.no_grad()

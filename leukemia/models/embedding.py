@@ -247,6 +247,7 @@ class PlainAndMasked(nn.Module):
         """Store the network in two parts."""
         super().__init__()
         self.plain, self.layer4, self.side = plain, layer4, side
+        self.masked_dim = [p.shape[0] for p in layer4.parameters() if p.ndim == 4][-1]
 
     def below(self, images: torch.Tensor) -> torch.Tensor:
         """Return the masked images' maps (N, J, h, w) that ``layer4`` takes."""
@@ -323,13 +324,12 @@ def upper_of(backbone: nn.Module, head: nn.Module) -> tuple[Below, Upper]:
     if not isinstance(body, PlainAndMasked):
         raise UserError(
             "stage.finetune.upper=true trains the layer4 that a masked image goes through beside "
-            "the plain one: use mask=beside, or stage.finetune.upper=false."
+            "the plain one: use mask=beside, or stages=[head]."
         )
     weight = next(p for p in body.layer4.parameters() if p.ndim == 4)
-    embed_dim, channels = backbone.embed_dim, weight.shape[1]
-    assert isinstance(embed_dim, int)
-    above = [p.shape[0] for p in body.layer4.parameters() if p.ndim == 4][-1]
-    return Below(body), Upper(body, head, embed_dim - above, channels)
+    plain_dim = backbone.plain_dim
+    assert isinstance(plain_dim, int)
+    return Below(body), Upper(body, head, plain_dim, weight.shape[1])
 
 
 def last_layer(body: nn.Module, name: str) -> nn.Module:

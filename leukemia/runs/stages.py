@@ -92,9 +92,8 @@ class Fitting:
         else:
             if fitted == "head":
                 start(module, data.training_rows())
-            only = "correction.classify" if fitted == "head" else ""
-            blend = Blend(self.cfg.stage[fitted].blend, part, only)
-            if stage.name in (REFIT, HEAD_REFIT):
+            blend = Blend(self.cfg.stage[fitted].get("blend"), part)
+            if stage.name == REFIT:
                 blend.known = self._share(fitted)
             calm = []
             if fitted == "finetune" and self.cfg.stage.finetune.frozen_norms:

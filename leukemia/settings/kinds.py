@@ -50,8 +50,6 @@ ALSO: dict[str, tuple[Kind, ...]] = {
     "model.head.linear_dim": (Kind.WHOLE, Kind.NULL),
     "stage.head.rates": (Kind.FREE, Kind.NULL),
     "stage.finetune.rates": (Kind.FREE, Kind.NULL),
-    "stage.head.blend": (Kind.LIST, Kind.NULL),
-    "stage.head.blend[]": (Kind.NUMBER,),
     "stage.finetune.blend": (Kind.LIST, Kind.NULL),
     "stage.finetune.blend[]": (Kind.NUMBER,),
     "stage.head.ema_decay": (Kind.NUMBER, Kind.NULL),

@@ -93,19 +93,16 @@ class NormsAtRest(Callback):
                 module.eval()
 
 
-def between(before: State, after: State, share: float, only: str = "") -> State:
+def between(before: State, after: State, share: float) -> State:
     """Return the weights on the way from one state to another.
 
     Args:
         before: tensors by name.
         after: the same names and shapes.
         share: of the way, 0 to 1. Whole numbers, such as counts of batches, are those of ``after``.
-        only: start of the names that this is asked for; the others are those of ``after``.
     """
     return {
-        name: torch.lerp(before[name], value, share)
-        if value.is_floating_point() and name.startswith(only)
-        else value
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
         for name, value in after.items()
     }
 
@@ -150,17 +147,15 @@ class Blend:
         shares: to choose from by the negative log-likelihood on validation; ``None`` keeps the
             whole way.
         network: as it is before; a copy is kept.
-        only: start of the names of the weights that keep a share; the others go the whole way.
-            Of a layer that was zero before, that is to scale what it adds.
 
     Attributes:
         known: the share; ``None`` until it is chosen, or where the whole way is kept.
         figures: negative log-likelihood by share.
     """
 
-    def __init__(self, shares: Sequence[float] | None, network: nn.Module, only: str = "") -> None:
+    def __init__(self, shares: Sequence[float] | None, network: nn.Module) -> None:
         """Copy the weights, where they will be asked for."""
-        self.shares, self.only = shares, only
+        self.shares = shares
         self.before: State = {}
         if shares is not None:
             self.before = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
@@ -179,16 +174,11 @@ class Blend:
             return
         network = cast(nn.Module, module.network)
         network.cpu()
-        if not any(name.startswith(self.only) for name in network.state_dict()):
-            raise UserError(
-                f"A share of {self.only} is to be kept, but the head has none: "
-                f"use head=corrected, or stage.head.blend=null."
-            )
         after = {name: value.detach().clone() for name, value in network.state_dict().items()}
         if self.known is None:
 
             def nll_at(share: float) -> float:
-                network.load_state_dict(between(self.before, after, share, self.only))
+                network.load_state_dict(between(self.before, after, share))
                 trainer = make_trainer(hardware)
                 with interruptible():
                     (measured,) = trainer.validate(module, data.val_dataloader(), verbose=False)
@@ -196,4 +186,4 @@ class Blend:
 
             self.known, found = best_share(nll_at, self.shares, "blend")
             self.figures = {f"{share:g}": nll for share, nll in found.items()}
-        network.load_state_dict(between(self.before, after, self.known, self.only))
+        network.load_state_dict(between(self.before, after, self.known))

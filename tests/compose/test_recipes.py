@@ -41,7 +41,9 @@ ASKED = {
     "loss.lambda_nll": 1.0,
     "loss.lambda_bce": 1.0,
     "stages": ["head", "finetune"],
-    "stage.head.rates": {"correction": 0},
+    "loss.cancer_weight": 2.0,
+    "model.head.share": 0.25,
+    "stage.head.rates": None,
     "stage.finetune.frozen_norms": True,
 }
 BASELINE = {

@@ -60,8 +60,8 @@ def test_layer4_and_the_head_on_what_lies_below_are_the_whole_network():
     torch.manual_seed(0)
     layers = ["layer1", "layer2", "layer3"]
     backbone, _ = built("resnet18", None, size=64, layers=layers, attend="magenta", masked=True)
-    head = CorrectedHead(backbone.embed_dim, linear_dim=1792)
-    torch.nn.init.normal_(head.correction.classify.weight)
+    assert backbone.plain_dim == 1792
+    head = CorrectedHead(backbone.embed_dim, plain_dim=backbone.plain_dim)
     network = Network(WithMasked(Normalize("imagenet"), 0.3), backbone, head).eval()
     below, above = upper_of(network.backbone, network.head)
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)

@@ -38,7 +38,7 @@ def test_the_residual_classifier_reads_whitened_numbers_and_the_others_as_they_a
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 20)
     values = (rng.normal(size=(4, 6))[labels] + rng.normal(size=(80, 6))).astype(np.float32)
-    head = CorrectedHead(6, widths=(5, 4), linear_dim=4, share=2.0)
+    head = CorrectedHead(6, widths=(5, 4), plain_dim=4, share=2.0)
     head.start(values, labels)
     head.eval()
     rows = torch.from_numpy(values)
@@ -49,8 +49,8 @@ def test_the_residual_classifier_reads_whitened_numbers_and_the_others_as_they_a
 
 @pytest.mark.parametrize("dim", [0, 7])
 def test_numbers_that_an_embedding_does_not_have_are_refused(dim):
-    with pytest.raises(UserError, match=r"model\.head\.linear_dim.*1 to 6.*" + str(dim)):
-        CorrectedHead(6, linear_dim=dim)
+    with pytest.raises(UserError, match=r"model\.head\.plain_dim.*1 to 6.*" + str(dim)):
+        CorrectedHead(6, plain_dim=dim)
 
 
 def test_a_share_below_zero_is_refused():
@@ -62,7 +62,7 @@ def test_its_linear_part_is_the_discriminant_of_its_own_numbers():
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 20)
     values = (rng.normal(size=(4, 6))[labels] + rng.normal(size=(80, 6))).astype(np.float32)
-    head, alone = CorrectedHead(6, linear_dim=4), WhitenedHead(4)
+    head, alone = CorrectedHead(6, plain_dim=4), WhitenedHead(4)
     head.start(values, labels)
     alone.start(values[:, :4], labels)
     for name, value in alone.state_dict().items():

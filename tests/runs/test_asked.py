@@ -1,4 +1,4 @@
-"""`experiment=asked`: what fine-tuning leaves as it was, and what it may change."""
+"""`model=resnet18`: what fine-tuning leaves as it was, and what it may change."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,7 @@ from tests.commands import rows, run_here
 
 SETTINGS = [
     "model=resnet18",
-    "experiment=asked",
     "data=synthetic",
-    "mask=beside",
     "data.per_class=8",
     "crop.size=64",
     "model.backbone.weights=null",
@@ -57,9 +55,11 @@ def test_every_stage_is_fitted_and_then_again_on_both_parts(asked: Path):
 
 
 @pytest.mark.parametrize(("before", "after"), [("head", "finetune"), ("head_refit", "refit")])
-def test_fine_tuning_changes_layer4_and_the_correction_alone(asked: Path, before: str, after: str):
+def test_fine_tuning_changes_layer4_and_the_residual_classifier_alone(
+    asked: Path, before: str, after: str
+):
     found = changed(weights(asked, before), weights(asked, after))
-    assert found == {"layer4", "head.correction"}
+    assert found == {"layer4", "head.residual"}
 
 
 def test_the_norms_of_layer4_keep_their_statistics(asked: Path):
@@ -71,12 +71,6 @@ def test_the_norms_of_layer4_keep_their_statistics(asked: Path):
 
 def test_the_share_is_told(asked: Path):
     assert json.loads((asked / "blend_finetune.json").read_text())["share"] == 0.25
-
-
-def test_until_then_the_correction_adds_nothing(asked: Path):
-    for stage in ("head", "head_refit"):
-        last = weights(asked, stage)["head.correction.classify.weight"]
-        assert last.abs().max() == 0
 
 
 def test_the_run_judges_with_the_weights_of_the_refit(asked: Path):
