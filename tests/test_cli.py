@@ -143,7 +143,7 @@ def test_null_chooses_nothing_of_a_group(group: str):
 
 def test_a_study_without_its_experiment(tmp_path: Path):
     cfg, _ = composed("train", ["study=schedules"], "experiment=null")
-    assert list(cfg.stages) == ["head"]
+    assert list(cfg.stages) == ["head", "finetune"]
 
 
 @pytest.mark.parametrize("group", options.chosen_by("train"))

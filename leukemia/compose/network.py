@@ -290,8 +290,8 @@ def fit_normalization(
 
 
 def _head(cfg: DictConfig, in_dim: int, n_classes: int, plain_dim: int) -> nn.Module:
-    given = {"in_dim": in_dim, "n_classes": n_classes, "plain_dim": plain_dim}
-    return make(cfg.model.head, "model.head", nn.Module, **given)
+    node, kind = cfg.model.head, nn.Module
+    return make(node, "model.head", kind, in_dim=in_dim, n_classes=n_classes, plain_dim=plain_dim)
 
 
 def _build_whole(cfg: DictConfig) -> tuple[Network, str]:

@@ -128,10 +128,12 @@ class Backbone(nn.Module):
         self.said = type(body).__name__
         training = body.training
         body.eval()
+        images = torch.zeros(1, channels, size, size)
         with torch.no_grad():
-            self.embed_dim: int = self(torch.zeros(1, channels, size, size)).shape[1]
+            self.embed_dim = self.plain_dim = self(images).shape[1]
+            if isinstance(body, PlainAndMasked):
+                self.plain_dim = body.plain(images[:, :4]).shape[1]
         body.train(training)
-        self.plain_dim: int = self.embed_dim - getattr(body, "masked_dim", 0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (N, embed_dim) of normalised images (N, channels, H, W)."""
@@ -194,8 +196,8 @@ def torchvision_backbone(
         )
     if masked and attend is None:
         raise UserError(
-            "mask.beside goes with model.backbone.attend=magenta and layers alone: "
-            "use mask.beside=null."
+            "mask.beside goes with model.backbone.attend=magenta and layers up to layer3: "
+            "use mask=none and stages=[head], or experiment=frozen."
         )
     if resize is not None:
         check_count("model.backbone.resize", resize)
@@ -211,7 +213,8 @@ def torchvision_backbone(
         pooled = PooledLayers(body, weighted=attend is not None)
         body = pooled
         if masked:
-            body, channels = PlainAndMasked(pooled, last_layer(whole, name), size), BESIDE_CHANNELS
+            layer4 = last_layer(whole, name, layers)
+            body, channels = PlainAndMasked(pooled, layer4, size), BESIDE_CHANNELS
     try:
         backbone = Backbone(body, size, channels, resize)
     except IndexError as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +247,6 @@ class PlainAndMasked(nn.Module):
         """Store the network in two parts."""
         super().__init__()
         self.plain, self.layer4, self.side = plain, layer4, side
-        self.masked_dim = [p.shape[0] for p in layer4.parameters() if p.ndim == 4][-1]
 
     def below(self, images: torch.Tensor) -> torch.Tensor:
         """Return the masked images' maps (N, J, h, w) that ``layer4`` takes."""
@@ -332,16 +331,27 @@ def upper_of(backbone: nn.Module, head: nn.Module) -> tuple[Below, Upper]:
     return Below(body), Upper(body, head, plain_dim, weight.shape[1])
 
 
-def last_layer(body: nn.Module, name: str) -> nn.Module:
+def last_layer(body: nn.Module, name: str, layers: Sequence[str]) -> nn.Module:
     """Return the last layer of a ResNet, which the masked image alone goes through.
 
+    Args:
+        body: the network.
+        name: of it, for errors.
+        layers: that the plain image goes through.
+
     Raises:
-        UserError: a network without a ``layer4``.
+        UserError: a network without a ``layer4``, or layers that do not end below it.
     """
     layer = getattr(body, "layer4", None)
     if not isinstance(layer, nn.Module):
         raise UserError(
             f"mask.beside puts the masked image through the layer4 of a ResNet, but "
             f"model.backbone.name={name} has none: use mask.beside=null."
+        )
+    if layers[-1] != "layer3":
+        raise UserError(
+            f"mask.beside puts the masked image through all of {name}, so that "
+            f"model.backbone.layers has to end with layer3, but got {list(layers)}: use "
+            f"mask=none and stages=[head], or experiment=frozen."
         )
     return layer

@@ -68,13 +68,17 @@ def composed(*overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize(
-    ("experiment", "expected"),
-    [("frozen", FROZEN), ("asked", ASKED), ("paper_baseline", BASELINE)],
+    ("chosen", "expected"),
+    [
+        ("experiment=frozen", FROZEN),
+        ("model=resnet18", ASKED),
+        ("experiment=paper_baseline", BASELINE),
+    ],
 )
 def test_a_recipe_is_made_of_what_its_name_promises(
-    experiment: str, expected: Mapping[str, Any]
+    chosen: str, expected: Mapping[str, Any]
 ) -> None:
-    cfg = composed(f"experiment={experiment}")
+    cfg = composed(chosen)
     found = {key: OmegaConf.select(cfg, key) for key in expected}
     plain = {k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in found.items()}
     assert plain == expected

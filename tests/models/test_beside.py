@@ -85,6 +85,7 @@ def test_a_network_without_a_masked_image_has_no_such_parts():
     [
         ({"attend": None}, "mask.beside goes with model.backbone.attend=magenta"),
         ({"name": "alexnet", "layers": ["features"]}, "layer4 of a ResNet.*alexnet"),
+        ({}, r"end with layer3, but got \["),
     ],
 )
 def test_what_has_no_place_for_a_masked_image_is_refused(change, says):

@@ -80,7 +80,13 @@ def test_real_test_images_get_the_run_s_own_predictions(aria: Path, cache: Path,
         for file in sorted((aria / name).iterdir())[::20]:
             shutil.copy(file, tmp_path / "images" / name)
     settings = ["data=folder", f"data.root={tmp_path / 'images'}", "split=stratified"]
-    settings += ["model.backbone.weights=null", "trainer.max_epochs=1", "crop.size=96", QUIET]
+    settings += [
+        "experiment=frozen",
+        "model.backbone.weights=null",
+        "trainer.max_epochs=1",
+        "crop.size=96",
+        QUIET,
+    ]
     settings += ["model.backbone.resize=null", "model.backbone.layers=[layer1]"]
     folder = tmp_path / "run"
     done = run_here("train", *settings, f"hydra.run.dir={folder}", cache=cache, cwd=tmp_path)

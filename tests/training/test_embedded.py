@@ -16,10 +16,11 @@ from leukemia.errors import UserError
 from leukemia.models.network import Network
 from tests.commands import run_here, write_toy
 
-PAINTED = ["data=synthetic", "data.per_class=12", "crop.size=64", "model.backbone.weights=null"]
+PAINTED = ["experiment=frozen", "data=synthetic", "data.per_class=12", "crop.size=64"]
+PAINTED += ["model.backbone.weights=null"]
 PAINTED += ["runtime.progress=false"]
 SMALL = [*PAINTED, "augment=smear", "model.backbone.layers=[layer1]", "model.backbone.attend=null"]
-SMALL += ["model.backbone.resize=null"]
+SMALL += ["model.backbone.resize=null", "augment.drawn_views=0"]
 
 
 def embeddings(
@@ -231,7 +232,9 @@ def test_magenta_is_not_looked_for_in_grey_images(tmp_path: Path):
     ],
 )
 def test_a_discriminant_that_cannot_be_is_one_line(changes, told, tmp_path: Path):
-    done = run_here("train", "data=synthetic", *changes, cache=tmp_path, cwd=tmp_path)
+    done = run_here(
+        "train", "experiment=frozen", "data=synthetic", *changes, cache=tmp_path, cwd=tmp_path
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert told in done.stderr

@@ -102,13 +102,6 @@ def test_between_is_a_share_of_the_way_and_leaves_counts_alone():
         assert torch.equal(between(before, after, share)["w"], state["w"])
 
 
-def test_between_leaves_what_is_not_asked_for_at_its_end():
-    before = {"head.w": torch.tensor([0.0]), "body.w": torch.tensor([0.0])}
-    after = {"head.w": torch.tensor([4.0]), "body.w": torch.tensor([4.0])}
-    found = between(before, after, 0.25, "head")
-    assert {name: value.item() for name, value in found.items()} == {"head.w": 1.0, "body.w": 4.0}
-
-
 def test_the_share_with_the_lowest_nll_is_kept_and_of_equals_the_smallest():
     nll = {0.0: 0.5, 0.5: 0.2, 0.75: 0.2, 1.0: 0.9}
     assert best_share(nll.__getitem__, [1, 0.75, 0.5, 0], "blend") == (0.5, nll)
