@@ -313,7 +313,7 @@ class Training:
         from leukemia.measure.calibration import fit_calibration
         from leukemia.measure.ood import fit_known
         from leukemia.report.html import print_summary
-        from leukemia.runs.pages import caveats, describe_run, record, write_page
+        from leukemia.runs.pages import caveats, describe_run, record, table_of, write_page
         from leukemia.training.callbacks import save_atomically
         from leukemia.training.stage import predict
 
@@ -334,7 +334,11 @@ class Training:
         }
         predictions = {part: table for part, (table, _) in found.items()}
         metrics = {part: figures for part, (_, figures) in found.items()}
-        calibration = fit_calibration(predictions["val"])
+        decided, decider = "val", predictions["val"]
+        if (held := fitting.held_out(network)) is not None:
+            decided, decider = run.held_out.stem, table_of(data, *held)
+            decider.write(run.held_out)
+        calibration = fit_calibration(decider, part=decided)
         write_json(run.calibration, calibration.to_dict())
         if isinstance(data, SmearDataModule):
             fit_known(seen["val"].embeddings.numpy()).save(run.known)

@@ -37,6 +37,7 @@ SMALL = [
     "crop.size=64",
     "model.backbone.weights=null",
     "stages=[head,finetune]",
+    "decisions.folds=0",
     "stage.head.epochs=8",
     "stage.head.batch_size=8",
     "stage.finetune.epochs=4",

@@ -27,7 +27,7 @@ STAIRS = {
 }
 KNOW_HYDRA = {"settings", "compose", "runs", "tracking", "audit", "study", "cli", "__main__"}
 # Room for what comes: a house that grows past it wants another plan, not another floor.
-MOST_MODULES, MOST_LINES = 108, 400
+MOST_MODULES, MOST_LINES = 112, 400
 
 
 @cache

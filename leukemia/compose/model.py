@@ -26,7 +26,7 @@ from leukemia.compose.network import (
 from leukemia.compose.preprocess import build_classes, build_preprocess, cache_dir
 from leukemia.data.datamodule import ArrayDataModule, SmearDataModule
 from leukemia.data.split.leaky import PooledDataModule
-from leukemia.errors import UserError, check_choice, check_count, check_switch
+from leukemia.errors import UserError, check_choice, check_count, check_number, check_switch
 from leukemia.models.classifier import Classifier
 from leukemia.models.embedding import upper_of
 from leukemia.models.network import Network
@@ -247,6 +247,10 @@ def _key_of(backbone: DictConfig) -> str:
 LARGEST_SEED = 2**32 - 1  # that numpy's older generators, inside scikit-learn, take
 
 
+def _is_folds(number: float) -> bool:
+    return number == 0 or (number == int(number) and 2 <= number <= 50)
+
+
 def check_settings(cfg: DictConfig) -> None:
     """Refuse what can be told wrong before any image is read.
 
@@ -257,6 +261,8 @@ def check_settings(cfg: DictConfig) -> None:
     schema.check(cfg, "train")
     check_count("seed", cfg.seed, 0, LARGEST_SEED)
     check_runtime(cfg.runtime)
+    folds = cfg.decisions.folds
+    check_number("decisions.folds", folds, "0 or a whole number from 2 to 50", _is_folds)
     build_loss(cfg)
     build_callbacks(cfg)
     prepare(cfg.trainer, "trainer")

@@ -88,7 +88,8 @@ class Calibration:
         review: the share of the fitting part to be sent to a human, in [0, 1).
         confidence: the top probability below which an image is uncertain, in [0, 1]
             (`review_confidence`).
-        part: what it was fitted on, such as "val".
+        part: what it was fitted on: "val", or "held_out": training and validation, each image
+            judged by a head that saw none of its acquisition.
         n: of how many images.
         before: `nll`, `brier` and `ece` of the fitting part, uncalibrated.
         after: the same, calibrated.
@@ -103,6 +104,11 @@ class Calibration:
     n: int
     before: Mapping[str, float]
     after: Mapping[str, float]
+
+    @property
+    def fitted_on(self) -> str:
+        """What it was fitted on, in words."""
+        return "images held out" if self.part == "held_out" else self.part
 
     @property
     def at_bound(self) -> bool:

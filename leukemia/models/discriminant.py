@@ -233,11 +233,7 @@ def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -
     folds = min(FOLDS, int(np.bincount(labels[first]).min()) // 2)
     if folds < 2:
         return 1.0
-    cluster = np.empty(len(first), np.int64)
-    for label in np.unique(labels):
-        chosen = labels[first] == label
-        means = KMeans(folds, n_init=4, random_state=0)
-        cluster[chosen] = means.fit_predict(rows[first[chosen]])
+    cluster = look_alikes(rows[first], labels[first], folds)
     logits: list[Floats] = []
     truth: list[Ints] = []
     for fold in range(folds):
@@ -256,6 +252,21 @@ def shift_temperature(rows: Floats, labels: Ints, sources: Ints | None = None) -
 
     found = minimize_scalar(loss, bounds=(0, np.log(_HOTTEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def look_alikes(rows: npt.NDArray[np.floating], labels: Ints, clusters: int) -> Ints:
+    """Return in which of its class's clusters each image is, (N,): a stand-in for acquisitions.
+
+    Args:
+        rows: one standardised embedding of each image, (N, d).
+        labels: (N,).
+        clusters: of each class, by k-means; no class has fewer images.
+    """
+    found = np.empty(len(rows), np.int64)
+    for label in np.unique(labels):
+        chosen = labels == label
+        found[chosen] = KMeans(clusters, n_init=4, random_state=0).fit_predict(rows[chosen])
+    return found
 
 
 def _discriminant(rows: Floats, labels: Ints) -> tuple[Floats, Floats, Floats]:

@@ -147,8 +147,9 @@ def print_operating(operating: Mapping[str, Mapping[str, Any]], calibration: Cal
         operating: figures by name of threshold, as `judge` returns them.
         calibration: where the thresholds come from.
     """
+    wanted = f"for sensitivity {calibration.sensitivity:g}"
     names = {
-        "threshold": f"chosen on {calibration.part} for sensitivity {calibration.sensitivity:g}",
+        "threshold": f"chosen on {calibration.fitted_on} {wanted}",
         "half": "fixed",
     }
     print_rows(

@@ -208,7 +208,7 @@ def calibration_said(fitted: Calibration) -> str:
     unchanged = " (1: unchanged)" if fitted.temperature == 1 else ""
     return (
         f"Calibrated by one temperature of {fitted.temperature:.3f}{unchanged}, fitted on "
-        f"{fitted.part} ({fitted.n} images)."
+        f"{fitted.fitted_on} ({fitted.n} images)."
     )
 
 
@@ -263,7 +263,7 @@ def operating_rows(found: Findings) -> list[list[str]]:
 def _operating(found: Findings, fitted: Calibration) -> Iterator[str]:
     yield "<h2>Operating point</h2>"
     yield (
-        f"<p>The threshold was chosen on {escape(fitted.part)} ({fitted.n} images) for a "
+        f"<p>The threshold was chosen on {escape(fitted.fitted_on)} ({fitted.n} images) for a "
         f"sensitivity of at least {fitted.sensitivity:g}, on calibrated probabilities; on other "
         "images the sensitivity can be lower. Here it decides cancer or benign only, so its "
         "figures differ from those of the most probable class in the summary.</p>"

@@ -95,6 +95,11 @@ class RunDir:
         return self.path / "metrics.json"
 
     @property
+    def held_out(self) -> Path:
+        """Of training and validation: predictions by heads that did not learn from them."""
+        return self.predictions("held_out")
+
+    @property
     def calibration(self) -> Path:
         """Temperature and thresholds, fitted on validation."""
         return self.path / "calibration.json"

@@ -126,10 +126,13 @@ class FinishedRun:
             stored = Calibration.from_dict(read_json(path), str(path))
             if sensitivity in (None, stored.sensitivity) or not self.classes.has_cancer:
                 return stored
-        validation = read_predictions(self.run.predictions("val"), self.classes)
+        part = "val"
+        if run.held_out.is_file() and not run.single_view_calibration.is_file():
+            part = run.held_out.stem
+        table = read_predictions(run.predictions(part), self.classes)
         if sensitivity is None:
-            return fit_calibration(validation)
-        return fit_calibration(validation, sensitivity)
+            return fit_calibration(table, part=part)
+        return fit_calibration(table, sensitivity, part=part)
 
 
 def open_finished(path: Path, *, trust: bool = False, **asked: object) -> FinishedRun:

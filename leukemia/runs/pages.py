@@ -213,6 +213,14 @@ PAINTED = (
 )
 
 
+def table_of(
+    data: "Sources", rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
+) -> Predictions:
+    """Return the predictions (N, C) of some rows of the data with their files and labels."""
+    files = tuple(data.manifest.files[row] for row in rows)
+    return Predictions(files, data.manifest.labels[rows], probabilities, data.classes)
+
+
 def record(
     run: RunDir, data: "Sources", part: str, probabilities: npt.NDArray[np.float64]
 ) -> tuple[Predictions, dict[str, Any]]:
@@ -225,12 +233,7 @@ def record(
         probabilities: (N, C), in the order of the part's rows.
     """
     rows = data.parts[part]
-    predictions = Predictions(
-        tuple(data.manifest.files[row] for row in rows),
-        data.manifest.labels[rows],
-        probabilities,
-        data.classes,
-    )
+    predictions = table_of(data, rows, probabilities)
     predictions.write(run.predictions(part))
     return predictions, mark(data.split, summarize(predictions, data.split.groups[rows]))
 

@@ -22,6 +22,7 @@ from leukemia.models.weights import load_checkpoint, load_into
 from leukemia.report.curves import read_history, write_history
 from leukemia.runs.directory import RunDir, write_json
 from leukemia.runs.environment import Sessions
+from leukemia.runs.heldout import HeldOut, held_out
 from leukemia.settings.settled import last_stage
 from leukemia.training.callbacks import save_atomically
 from leukemia.training.embedded import fit_closed_form, start
@@ -147,6 +148,16 @@ class Fitting:
         if stage.name != "finetune" or self._share(stage.name) != 0:
             self.fit(refit_stage(stage, epochs), anew)
         network.load_state_dict(anew.state_dict())
+
+    def held_out(self, network: "Network") -> HeldOut | None:
+        """Return `heldout.held_out`'s predictions; ``None`` where there are to be none."""
+        cfg = self.cfg
+        if not cfg.decisions.folds or "head" not in cfg.stages or cfg.runtime.tta:
+            return None
+        stage = build_stages(cfg)[0]
+        closed = getattr(network.head, "closed_form", False)
+        epochs = stage.epochs if closed else best_epoch(self._rows(), stage) + 1
+        return held_out(cfg, self.data, network, stage, self.hardware, epochs=epochs)
 
     def _load(self, stage: str, network: "Network") -> bool:
         """Load what a finished stage left into the network; whether there is such a stage."""
