@@ -17,6 +17,7 @@ from tests.odd_files import write_bad, write_good
 COLUMNS = [
     *("file", "p_Benign", "p_Early", "p_Pre", "p_Pro", "p_cancer", "prediction", "certain"),
     *("p_Early_if_cancer", "p_Pre_if_cancer", "p_Pro_if_cancer", "ood_score", "ood"),
+    *("decision", "why"),
 ]
 
 

@@ -131,6 +131,25 @@ class Calibration:
             return unsure(probabilities, self.confidence)
         return uncertain(probabilities, classes, self.threshold, self.confidence)
 
+    def doubts(self, probabilities: Floats, classes: Classes) -> list[list[str]]:
+        """Say why a human should look at each image: nothing where it is certain.
+
+        Args:
+            probabilities: (N, C), calibrated.
+            classes: names and order of the C classes.
+
+        Returns:
+            N lists of "low confidence" and "near the threshold".
+        """
+        low = unsure(probabilities, self.confidence)
+        near = np.zeros(len(probabilities), np.bool_)
+        if self.threshold is not None:
+            near = uncertain(probabilities, classes, self.threshold, 0.0)
+        return [
+            ["low confidence"] * bool(weak) + ["near the threshold"] * bool(torn)
+            for weak, torn in zip(low, near, strict=True)
+        ]
+
     def close(self, probabilities: Floats, classes: Classes, slack: float) -> NDArray[np.bool_]:
         """Which images a small change of their probabilities could judge otherwise, (N,).
 

@@ -58,7 +58,7 @@ class Findings:
         attention: by part and name of a region, such as `nuclei`, the share in [0, 1] of each
             image's heat map that lies on it, (N,) in the order of the predictions; nan where no
             map was made.
-        calibration: fitted on validation.
+        calibration: the run's.
         judged: by part, some of `predictions`, what `judge` returned with that calibration.
     """
 

@@ -42,9 +42,11 @@ class Scores:
     Args:
         files: what each image is called.
         probabilities: (N, C), in [0, 1], each row summing to 1.
-        certain: (N,); False where a human should look, see `operating.uncertain`.
+        certain: (N,); False where a human should look: `operating.uncertain`, and whatever is out
+            of distribution.
         classes: names and order of the C classes.
         strange: of the N images; None for a run that cannot tell.
+        doubts: of each image, see `Calibration.doubts`.
 
     Raises:
         UserError: a probability or a score is not finite; the first such file is named.
@@ -55,6 +57,7 @@ class Scores:
     certain: NDArray[np.bool_]
     classes: Classes
     strange: Strange | None = None
+    doubts: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would be taken for a class, or for known, without being a number."""
@@ -65,6 +68,16 @@ class Scores:
                 f"The run answers {bad.sum()} of {len(self)} images with what is no finite number, "
                 f"the first of them '{self.files[int(bad.argmax())]}': train the run anew."
             )
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """Why each image is to be referred, "; " between reasons; empty where it is accepted."""
+        doubts = self.doubts or ((),) * len(self)
+        far = [False] * len(self) if self.strange is None else self.strange.flags.tolist()
+        return tuple(
+            "; ".join([*(["out of distribution"] if flag else []), *said])
+            for said, flag in zip(doubts, far, strict=True)
+        )
 
     def __len__(self) -> int:
         """The number of images."""
@@ -110,6 +123,8 @@ class Scores:
             "certain",
             *(f"p_{name}_if_cancer" for name in self.cancers),
             *(() if self.strange is None else ("ood_score", "ood")),
+            "decision",
+            "why",
         ]
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -119,7 +134,7 @@ class Scores:
         if self.strange is not None:
             pairs = (self.strange.scores.tolist(), self.strange.flags.tolist())
             strange = list(zip(*pairs, strict=True))
-        for file, row, cancer, predicted, certain, given, far in zip(
+        for file, row, cancer, predicted, certain, given, far, why in zip(
             self.files,
             self.probabilities.tolist(),
             [[p] for p in self.p_cancer.tolist()] if self.classes.has_cancer else [[]] * len(self),
@@ -127,10 +142,12 @@ class Scores:
             self.certain.tolist(),
             self.given_cancer.tolist(),
             strange,
+            self.why,
             strict=True,
         ):
             conditional = [None if np.isnan(value) else value for value in given]
-            values = [file, *row, *cancer, predicted, certain, *conditional, *far]
+            decision = "accept" if certain else "refer"
+            values = [file, *row, *cancer, predicted, certain, *conditional, *far, decision, why]
             yield dict(zip(columns, values, strict=True))
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -165,6 +182,9 @@ class Scores:
         """Return one JSON object a line; certain and ood are true or false."""
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
 
+    def _refer(self, index: int) -> str:
+        return "UNCERTAIN: a human should look" + (f" ({self.why[index]})" if self.doubts else "")
+
     def printout(self, index: int = 0) -> str:
         """Return what the paper prints of one image (figure 7), and each subtype if cancer.
 
@@ -182,7 +202,7 @@ class Scores:
                 else []
             ),
             f"Predicted {self.predicted[index]}, "
-            + ("certain" if self.certain[index] else "UNCERTAIN: a human should look"),
+            + ("certain" if self.certain[index] else self._refer(index)),
         ]
         for i, (name, p) in enumerate(zip(self.cancers, self.given_cancer[index], strict=True)):
             if len(names) <= _MANY or i in np.argsort(-self.given_cancer[index])[:_TOP]:

@@ -101,7 +101,7 @@ class RunDir:
 
     @property
     def calibration(self) -> Path:
-        """Temperature and thresholds, fitted on validation."""
+        """Temperature and thresholds."""
         return self.path / "calibration.json"
 
     @property

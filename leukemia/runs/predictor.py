@@ -168,10 +168,13 @@ class Predictor:
                 bar.update(len(chunk))
         table = np.array(found).reshape(len(found), len(self.classes) + 1)
         flat = self._calibrated(table[:, :-1])
-        uncertain = self.calibration.uncertain(flat, self.classes)
-        known = self.finished.known
-        strange = None if known is None else Strange(table[:, -1], table[:, -1] > known.limit)
-        return Scores(tuple(good), flat, ~uncertain, self.classes, strange), tuple(bad)
+        certain = ~self.calibration.uncertain(flat, self.classes)
+        doubts = tuple(map(tuple, self.calibration.doubts(flat, self.classes)))
+        known, strange = self.finished.known, None
+        if known is not None:
+            strange = Strange(table[:, -1], table[:, -1] > known.limit)
+            certain &= ~strange.flags
+        return Scores(tuple(good), flat, certain, self.classes, strange, doubts), tuple(bad)
 
     def _calibrated(self, scores: Floats) -> Floats:
         return apply_temperature(scores, self.calibration.temperature)

@@ -96,7 +96,8 @@ def scores(classes, n=4):
 
 def test_scores_of_a_plain_classifier_have_no_column_of_cancer(tmp_path):
     found = scores(PLAIN)
-    assert found.columns == ["file", *(f"p_{name}" for name in FIVE), "prediction", "certain"]
+    names = ["file", *(f"p_{name}" for name in FIVE), "prediction", "certain"]
+    assert found.columns == [*names, "decision", "why"]
     (tmp_path / "p.csv").write_text(found.to_csv())
     assert is_scores(tmp_path / "p.csv")
     assert "cancer" not in found.to_csv() + found.to_jsonl() + found.printout()

@@ -27,7 +27,7 @@ def test_the_csv_holds_every_value_in_full_precision():
     table = list(csv.DictReader(THREE.to_csv().splitlines()))
     assert list(table[0]) == [
         *("file", "p_A", "p_B", "p_C", "p_cancer", "prediction", "certain"),
-        *("p_B_if_cancer", "p_C_if_cancer"),
+        *("p_B_if_cancer", "p_C_if_cancer", "decision", "why"),
     ]
     assert [row["file"] for row in table] == list(THREE.files)
     assert [row["certain"] for row in table] == ["yes", "no", "yes"]
@@ -54,6 +54,19 @@ def test_the_print_out_reads_as_the_paper_s():
     ]
     assert THREE.printout(1).splitlines()[2] == "Predicted C, UNCERTAIN: a human should look"
     assert "B, if cancer: undefined" in THREE.printout(2)
+
+
+def test_one_word_says_what_to_do_and_why():
+    doubts = ((), ("low confidence",), ())
+    strange = Strange(np.array([0.1, 0.2, 1.5]), np.array([0, 1, 1], bool))
+    certain = np.array([True, False, False])
+    told = replace(THREE, certain=certain, strange=strange, doubts=doubts)
+    assert [(row["decision"], row["why"]) for row in told.rows()] == [
+        ("accept", ""),
+        ("refer", "out of distribution; low confidence"),
+        ("refer", "out of distribution"),
+    ]
+    assert told.printout(2).splitlines()[2].endswith("a human should look (out of distribution)")
 
 
 def test_what_is_out_of_distribution_is_told_in_every_form():

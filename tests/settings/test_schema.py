@@ -153,6 +153,7 @@ def test_a_value_of_another_kind_is_refused(typed: str):
         ("augment.drawn_views=1000000", "augment.drawn_views"),
         ("augment.spec.blur_kernel=1000001", "augment.spec.blur_kernel"),
         ("augment.spec.brightness=1e308", "augment.spec.brightness"),
+        ("decisions.folds=1", "decisions.folds to be 0 or a whole number from 2 to 50"),
         ("split.n_val=0", "split.n_val"),  # of a stage that is not run
         ("mask.background=2", "mask.background"),
         ("mask.ranges=[[[1,2,3]]]", "mask.ranges"),
