@@ -86,8 +86,8 @@ class Calibration:
         threshold: the least P(cancer) that is called cancer, in [0, 0.5] (`choose_threshold`);
             None where no class is benign.
         review: the share of the fitting part to be sent to a human, in [0, 1).
-        confidence: the top probability below which an image is uncertain, in [0, 1]
-            (`review_confidence`).
+        confidence: the top probability below which an image is uncertain, in [0.5, 1]
+            (`review_confidence`, and never below 0.5).
         part: what it was fitted on: "val", or "held_out": training and validation, each image
             judged by a head that saw none of its acquisition.
         n: of how many images.
@@ -222,7 +222,8 @@ def fit_calibration(
         sensitivity=float(sensitivity) if has_cancer else None,
         threshold=choose_threshold(after, sensitivity) if has_cancer else None,
         review=float(review),
-        confidence=review_confidence(flat, review),
+        # Below a half the other classes together are more probable.
+        confidence=max(review_confidence(flat, review), HALF),
         part=part,
         n=len(predictions.files),
         before=_scores(predictions),

@@ -111,6 +111,7 @@ ALSO: dict[str, tuple[Kind, ...]] = {
     "output": (Kind.PATH,),
     "format": (Kind.TEXT,),
     "dir": (Kind.PATH,),
+    "keep": (Kind.PATH,),
     "dashboard": (Kind.TEXT,),
     **{f"protocols.{name}": (Kind.NULL,) for name in ("paper", "stratified", "grouped", "kfold")},
 }

@@ -1,0 +1,1 @@
+"""A page to look with, and the answers behind it."""
