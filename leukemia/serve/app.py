@@ -73,8 +73,10 @@ def make_app(predictor: Predictor, *, hosts: list[str], keep: Path | None = None
         hosts: names that it may be called by; ``["*"]`` for any.
         keep: a folder for what is sent, by its hash; ``None`` keeps nothing.
     """
-    about = {"title": "leukemia", "version": __version__, "description": NOTICE}
-    app = FastAPI(docs_url=None, redoc_url=None, **about)  # their viewer comes from another host
+    # FastAPI's viewer of the schema comes from another host.
+    app = FastAPI(
+        title="leukemia", version=__version__, description=NOTICE, docs_url=None, redoc_url=None
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     turn = Lock()
 
