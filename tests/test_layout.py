@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "leukemia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-VERBS = {"train", "evaluate", "predict", "explain", "study", "audit"}
+VERBS = {"train", "evaluate", "predict", "explain", "export", "study", "audit"}
 GROUND = {"classes", "disk", "errors", "interrupt", "text"}
 # Which rooms each may know, besides the ground floor and itself.
 STAIRS = {
