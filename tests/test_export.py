@@ -91,6 +91,26 @@ def test_torchscript_answers_as_the_run_does(finished, smears, cache, tmp_path):
     check_answers(found, finished, files)
 
 
+def test_a_folder_of_hugging_face_is_loaded_back_with_the_same_answers(
+    finished, smears, cache, tmp_path
+):
+    folder = tmp_path / "shared"
+    exported(finished, "hf", folder, cache)
+    names = {"README.md", "config.json", "export.json", "model.safetensors"}
+    assert {file.name for file in folder.iterdir()} == names
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\n")
+    assert (finished / "MODEL_CARD.md").read_text() in card
+    files = [sorted((smears / name).iterdir())[0] for name in CLASSES]
+    wanted, found = leukemia.load(finished).predict(files), leukemia.load(folder).predict(files)
+    assert np.array_equal(found.probabilities, wanted.probabilities)
+    assert np.array_equal(found.certain, wanted.certain)
+    assert np.array_equal(found.strange.scores, wanted.strange.scores)
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(leukemia.UserError, match="Export the run anew"):
+        leukemia.load(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",

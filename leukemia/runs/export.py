@@ -19,6 +19,7 @@ from leukemia.models.network import judge_batch
 from leukemia.runs.directory import sha256_of, write_json
 from leukemia.runs.finished import FinishedRun, open_finished
 from leukemia.runs.scoring import own_data
+from leukemia.runs.shared import open_shared, write_shared
 
 TOLERANCE: Final = 1e-4
 """Largest difference between an exported file and its run."""
@@ -296,8 +297,15 @@ def _answers_torchscript(path: Path) -> Callable[[Pixels], Answers]:
     return answer
 
 
+def _answers_shared(path: Path) -> Callable[[Pixels], Answers]:
+    wanted = {"accelerator": "cpu", "precision": "32-true", "tta": False, "progress": False}
+    opened = open_shared(path, trust=True, **wanted)
+    return lambda pixels: reference(opened, pixels)
+
+
 FORMS: Final[dict[str, tuple[Any, Any]]] = {
     "onnx": (_make_onnx, _answers_onnx),
     "torchscript": (_make_torchscript, _answers_torchscript),
+    "hf": (write_shared, _answers_shared),
 }
 """By format: what writes it, and what answers from it."""
