@@ -1,10 +1,13 @@
 """`python -m leukemia.export`: the file says what the run says."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import leukemia
 from leukemia.runs.directory import sha256_of
@@ -59,6 +62,26 @@ def test_onnx_answers_as_the_run_does_for_any_batch(finished, smears, cache, tmp
     assert json.loads(about["confidence"]) == calibration["confidence"]
     assert json.loads(about["image_size"]) == 64
     assert about["training"] == sha256_of(finished / "checkpoints" / "best.ckpt")
+
+
+def test_the_script_of_the_docs_gives_the_same_answers(finished, smears, cache, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
+    script = page.partition("```python\n")[2].partition("```")[0]
+    assert len(script.splitlines()) <= 20
+    exported(finished, "onnx", tmp_path / "model.onnx", cache)
+    files, pixels = prepared(finished, smears)
+    images = [tmp_path / f"{i}.png" for i in range(len(files))]
+    for path, image in zip(images, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    words = [sys.executable, "-c", script, str(tmp_path / "model.onnx"), *map(str, images)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    assert done.returncode == 0, done.stderr
+    said = leukemia.load(finished, accelerator="cpu", precision="32-true").predict(files)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[1] for line in lines] == list(said.predicted)
+    found = np.array([line[2:6] for line in lines], float)
+    assert np.abs(found - said.probabilities).max() < 1e-4
+    assert [line[6] == "True" for line in lines] == said.strange.flags.tolist()
 
 
 def test_what_disagrees_is_not_kept(finished, cache, tmp_path, monkeypatch):
