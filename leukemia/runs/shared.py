@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -13,10 +13,11 @@ from leukemia.disk import write_text
 from leukemia.errors import UserError
 from leukemia.measure.calibration import Calibration
 from leukemia.measure.ood import Known
-from leukemia.runs.directory import RunDir, write_json
+from leukemia.runs.directory import RunDir, open_run, write_json
 from leukemia.runs.finished import FinishedRun
 from leukemia.runs.plain import check_inside, read_json, read_settings
 from leukemia.settings.objects import check_trusted
+from leukemia.settings.settled import PLACES
 
 WEIGHTS: Final = "model.safetensors"
 _BANK: Final = "ood.bank"
@@ -84,7 +85,7 @@ def write_shared(finished: FinishedRun, folder: Path, about: dict[str, Any]) -> 
         "model_type": "leukemia",
         "about": about,
         "calibration": finished.calibration().to_dict(),
-        "settings": OmegaConf.to_container(finished.cfg, resolve=True),
+        "settings": _settings(finished),
     }
     write_json(folder / "config.json", content)
     names = json.dumps(about["classes"])
@@ -95,6 +96,18 @@ def write_shared(finished: FinishedRun, folder: Path, about: dict[str, Any]) -> 
     card = finished.run.card
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {about['note']}\n"
     write_text(folder / "README.md", block + text)
+
+
+def _settings(finished: FinishedRun) -> dict[str, Any]:
+    """Return the run's settings without the places on the machine that trained it."""
+    cfg = finished.cfg.copy()
+    # The precision of the run, not that in which the export was verified.
+    OmegaConf.update(cfg, "trainer", open_run(finished.run.path, trust=True)[1].trainer)
+    for key in PLACES:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str):  # whether there were weights changes some networks
+            OmegaConf.update(cfg, key, Path(value).name if key.startswith("model.") else None)
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
 def open_shared(path: Path, *, trust: bool = False, **asked: object) -> SharedRun:
