@@ -277,7 +277,9 @@ def _make_torchscript(finished: FinishedRun, path: Path, about: dict[str, Any]) 
     module = Exported(finished).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's, on constants that a trace keeps
-        traced = torch.jit.trace(module, (_example(finished),), check_trace=False)
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, (_example(finished),), check_trace=False
+        )
     buffer = io.BytesIO()
     extra = {"about.json": json.dumps({**about, "outputs": module.names})}
     torch.jit.save(traced, buffer, _extra_files=extra)
@@ -286,7 +288,7 @@ def _make_torchscript(finished: FinishedRun, path: Path, about: dict[str, Any]) 
 
 def _answers_torchscript(path: Path) -> Callable[[Pixels], Answers]:
     extra = {"about.json": ""}
-    module = torch.jit.load(str(path), _extra_files=extra)
+    module = torch.jit.load(str(path), _extra_files=extra)  # type: ignore[no-untyped-call]
     names = json.loads(extra["about.json"])["outputs"]
 
     def answer(pixels: Pixels) -> Answers:

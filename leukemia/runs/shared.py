@@ -37,7 +37,7 @@ class SharedRun(FinishedRun):
     bank: Known
 
     @property
-    def known(self) -> Known:  # type: ignore[override]
+    def known(self) -> Known:
         """What the run knows, to tell what is out of distribution."""
         return self.bank
 
