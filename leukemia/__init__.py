@@ -60,7 +60,8 @@ def load(run: "str | PathLike[str]", *, trust: bool = False, **settings: object)
     """Open a finished run to judge images with: ``leukemia.load(run).predict(images)``.
 
     Args:
-        run: a folder that `leukemia.train` wrote and finished.
+        run: a folder that `leukemia.train` wrote and finished, or one of `leukemia.export`'s
+            ``format=hf``.
         trust: whether the run may name classes that are not of this package, torch, torchvision,
             lightning, torchmetrics or albumentations: opening it executes them.
         **settings: of ``trainer`` and ``runtime`` that shall differ from the run's, such as

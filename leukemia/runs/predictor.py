@@ -24,6 +24,7 @@ from leukemia.runs.directory import RunDir
 from leukemia.runs.finished import FinishedRun, open_finished
 from leukemia.runs.integers import MANY, Streams, make_network
 from leukemia.runs.plain import read_json
+from leukemia.runs.shared import is_shared, open_shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -238,9 +239,10 @@ def open_predictor(
     run: str | PathLike[str], *, trust: bool = False, **settings: object
 ) -> Predictor:
     """Open a finished run to judge images with; see `leukemia.load`."""
+    path = Path(run).expanduser()
     return Predictor(
-        open_finished(
-            Path(run).expanduser(),
+        (open_shared if is_shared(path) else open_finished)(
+            path,
             trust=trust,
             # As many threads as here are cores, whatever the run was trained with.
             **{"progress": False, "tta": False, "threads": None, **settings},

@@ -13,7 +13,7 @@ from leukemia.settings.kinds import ALSO, Kind
 # Beside the package in a checkout, inside it in a wheel.
 _HERE = Path(__file__).resolve().parent.parent
 CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
-VERBS = ("train", "evaluate", "predict", "explain", "serve", "study", "audit")
+VERBS = ("train", "evaluate", "predict", "explain", "export", "serve", "study", "audit")
 
 
 class _File(NamedTuple):
