@@ -138,7 +138,7 @@ def test_every_question_has_its_answer_before_its_log():
 RECORDS = {
     "`model=baseline`": ("baseline, centred input", "kfold_baseline_train"),
     "`experiment=finetuned`": ("resnet18", "kfold_resnet18"),
-    "**ours, the defaults**": ("default", "kfold_default"),
+    "ours, `experiment=frozen`": ("default", "kfold_default"),
 }
 
 
